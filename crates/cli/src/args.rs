@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Runs plans of GPU jobs through real queues, and checks that everything held.
+///
+/// Exit status: 0 if everything held, 1 if a violation was found, 2 if the command line or the
+/// plan is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence", version)]
+pub struct Args {
+    /// What to do; `run` where nothing is given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a plan, or replay recorded scheduler events.
+    Run(RunArgs),
+    /// Check a plan and print what it would run.
+    Check(CheckArgs),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Run(RunArgs::default())
+    }
+}
+
+/// The arguments of `ringfence run`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct RunArgs {
+    /// A plan in TOML, or scheduler events as text; the built-in tour where nothing is given.
+    #[arg(value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
+    /// The seed of all that is random; the plan's own where nothing is given.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// The device to run on.
+    #[arg(long, value_enum, default_value_t)]
+    pub device: DeviceKind,
+    /// Write a trace: Perfetto's format, or the kernel's event text where FILE ends in .txt.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Print one JSON object in the place of the table.
+    #[arg(long)]
+    pub json: bool,
+    /// Print the state of every queue once in mid-run.
+    #[arg(long)]
+    pub dump: bool,
+    /// The pace of a replay: "10x", or "max" for as fast as possible.
+    #[arg(long, value_name = "10x|max", default_value = "1x")]
+    pub speed: Speed,
+    /// For tests: breaks what must hold, in one way, to see that it is found.
+    #[arg(long, value_enum, hide = true)]
+    pub sabotage: Option<Sabotage>,
+    /// For tests: prints the memory in use after 10 000 jobs and at the end, on standard error.
+    #[arg(long, hide = true)]
+    pub memory: bool,
+}
+
+/// What can be broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Sabotage {
+    /// The signal of some jobs is delivered twice.
+    SignalTwice,
+    /// Some signals are delivered in the wrong order.
+    OutOfOrder,
+    /// Jobs are submitted without what they depend on.
+    SkipDependency,
+    /// Room in a queue is taken and never given back.
+    LeakEntry,
+    /// What a job holds is never dropped.
+    LeakJob,
+    /// The results of some jobs are overwritten.
+    WrongData,
+    /// A job is counted as submitted and goes nowhere.
+    LoseJob,
+}
+
+/// The arguments of `ringfence check`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct CheckArgs {
+    /// A plan in TOML; the built-in tour where nothing is given.
+    #[arg(value_name = "PLAN")]
+    pub plan: Option<PathBuf>,
+    /// The seed to count random faults with; the plan's own where nothing is given.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+}
+
+/// The devices a plan can run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// The embedded software GPU.
+    #[default]
+    Soft,
+}
+
+/// The pace of a replay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times the recorded pace: finite, from 0.001 to 1 000 000.
+    Times(f64),
+    /// As fast as possible.
+    Max,
+}
+
+impl Default for Speed {
+    fn default() -> Self {
+        Self::Times(1.0)
+    }
+}
+
+impl std::str::FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        text.strip_suffix('x')
+            .and_then(|number| number.parse::<f64>().ok())
+            .filter(|times| (0.001..=1_000_000.0).contains(times))
+            .map(Self::Times)
+            .ok_or_else(|| "write \"max\", or a factor such as \"10x\" or \"0.5x\"".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::{Args, Speed};
+
+    #[test]
+    fn clap_finds_no_mistake_in_the_definition() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_speeds() {
+        assert_eq!("10x".parse(), Ok(Speed::Times(10.0)));
+        assert_eq!("0.5x".parse(), Ok(Speed::Times(0.5)));
+        assert_eq!("max".parse(), Ok(Speed::Max));
+        for text in ["", "x", "10", "0x", "-1x", "NaNx", "infx", "MAX"] {
+            assert!(text.parse::<Speed>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What a checked plan says, with indices in the place of names.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The place of a queue in [`Plan::queues`](super::Plan::queues).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueIndex(pub usize);
+
+/// The place of a stream in [`Plan::streams`](super::Plan::streams).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamIndex(pub usize);
+
+/// One job of a plan: the stream and the job's place in it, from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobIndex {
+    /// The stream that submits the job.
+    pub stream: StreamIndex,
+    /// The job's place in that stream.
+    pub job: u64,
+}
+
+/// The device of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevicePlan {
+    /// How many contexts can be on the hardware at once.
+    pub slots: u32,
+    /// Video memory, in bytes.
+    pub vram: u64,
+    /// How long a context stays on a slot while others wait for one.
+    pub time_slice: Duration,
+}
+
+/// What becomes of a job when one of its dependencies has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDependencyError {
+    /// The job is not run and fails with the same error.
+    Cancel,
+    /// The job runs all the same.
+    Run,
+}
+
+/// What becomes of queued jobs when their queue is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseMode {
+    /// They are cancelled, in order.
+    Cancel,
+    /// They still run, in order.
+    Drain,
+}
+
+/// A queue of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueuePlan {
+    /// A name no other queue has.
+    pub name: String,
+    /// Whether jobs may run on the submitting thread.
+    pub bypass: bool,
+    /// The most credits that may be on the hardware at once.
+    pub credits: u32,
+    /// The most jobs that may be in the queue, a power of two.
+    pub capacity: u32,
+    /// How long the head job may be pending.
+    pub timeout: Duration,
+    /// How often a timed-out job's time is extended before the job is given up.
+    pub extensions: u32,
+    /// What becomes of a job whose dependency has failed.
+    pub on_dependency_error: OnDependencyError,
+    /// What becomes of queued jobs at close.
+    pub close: CloseMode,
+    /// The ring's size in bytes, a power of two.
+    pub ring: u64,
+}
+
+/// A quantity that is fixed or random within bounds.
+///
+/// # Invariants
+///
+/// Both ends are multiples of `step`, and `min <= max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    min: u64,
+    max: u64,
+    step: u64,
+}
+
+impl Spread {
+    /// A quantity within `range`, both ends included, in multiples of `step` (at least 1). Ends
+    /// that are no multiples are rounded down.
+    pub fn new(range: &RangeInclusive<u64>, step: u64) -> Self {
+        let step = step.max(1);
+        let min = range.start() / step * step;
+        Self {
+            min,
+            max: (range.end() / step * step).max(min),
+            step,
+        }
+    }
+
+    /// The smallest it can be.
+    pub fn min(&self) -> u64 {
+        self.min
+    }
+
+    /// The largest it can be.
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// The next random value.
+    pub fn pick(&self, random: &mut super::Prng) -> u64 {
+        if self.min == self.max {
+            return self.min;
+        }
+        self.min + self.step * random.below((self.max - self.min) / self.step + 1)
+    }
+}
+
+/// One command of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Fills so many bytes with a pattern.
+    Fill {
+        /// A multiple of 8.
+        bytes: u64,
+    },
+    /// Copies so many bytes.
+    Copy {
+        /// A multiple of 8.
+        bytes: u64,
+    },
+    /// Adds two buffers of so many bytes, word by word, into a third.
+    Add {
+        /// A multiple of 8.
+        bytes: u64,
+    },
+    /// Computes the checksum of so many bytes.
+    Checksum {
+        /// A multiple of 8.
+        bytes: u64,
+    },
+    /// Multiplies two square matrices.
+    Matmul {
+        /// The number of rows and columns.
+        n: u32,
+    },
+    /// Keeps the hardware busy.
+    Spin {
+        /// For how long.
+        duration: Duration,
+    },
+    /// Writes the device's time to memory.
+    Timestamp,
+    /// Writes a semaphore and waits for the value that was written.
+    Semaphore,
+}
+
+impl Command {
+    /// Bytes of video memory for the operands and the result, at 8 bytes a word or an element.
+    pub fn memory(&self) -> u64 {
+        match *self {
+            Self::Fill { bytes } => bytes,
+            Self::Copy { bytes } => 2 * bytes,
+            Self::Add { bytes } => 3 * bytes,
+            Self::Checksum { bytes } => bytes + 8,
+            Self::Matmul { n } => 3 * 8 * u64::from(n) * u64::from(n),
+            Self::Spin { .. } => 0,
+            Self::Timestamp | Self::Semaphore => 8,
+        }
+    }
+}
+
+/// A command whose size is not picked yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommandPlan {
+    Fill(Spread),
+    Copy(Spread),
+    Add(Spread),
+    Checksum(Spread),
+    Matmul(Spread),
+    Spin(Spread),
+    Timestamp,
+    Semaphore,
+}
+
+impl CommandPlan {
+    /// The command with the size that `pick` chooses.
+    pub(crate) fn resolve(&self, mut pick: impl FnMut(&Spread) -> u64) -> Command {
+        match self {
+            Self::Fill(size) => Command::Fill { bytes: pick(size) },
+            Self::Copy(size) => Command::Copy { bytes: pick(size) },
+            Self::Add(size) => Command::Add { bytes: pick(size) },
+            Self::Checksum(size) => Command::Checksum { bytes: pick(size) },
+            // Checked to be at most 512 when the plan was read.
+            Self::Matmul(n) => Command::Matmul { n: pick(n) as u32 },
+            Self::Spin(nanos) => Command::Spin {
+                duration: Duration::from_nanos(pick(nanos)),
+            },
+            Self::Timestamp => Command::Timestamp,
+            Self::Semaphore => Command::Semaphore,
+        }
+    }
+}
+
+/// What is done to a job to see whether everything else survives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// The job never ends; only its timeout does.
+    Hang,
+    /// A command of the job reports an error.
+    Fault,
+    /// The job ends and its interrupt never comes.
+    LostInterrupt,
+    /// The interrupt comes late.
+    LateInterrupt {
+        /// How late.
+        delay: Duration,
+    },
+    /// An interrupt comes before the job has ended.
+    SpuriousInterrupt,
+    /// The job's interrupt comes twice.
+    DoubleInterrupt,
+    /// The job has a command that does not exist.
+    BadOpcode,
+    /// The job touches memory that is not mapped.
+    BadAddress,
+    /// The job is written past the end of what the doorbell announced.
+    RingOverrun,
+    /// The firmware dies while the job is on the hardware.
+    FirmwareDeath,
+    /// The job hangs, and the reset takes long.
+    SlowReset {
+        /// How long the reset takes.
+        delay: Duration,
+    },
+    /// The job depends on a fence from outside that signals with an error.
+    DependencyError {
+        /// The error, a negative errno.
+        errno: i32,
+    },
+    /// The client cancels the job after it has submitted it.
+    Cancel,
+}
+
+impl FaultKind {
+    /// The word that stands for it in a plan.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Hang => "hang",
+            Self::Fault => "fault",
+            Self::LostInterrupt => "lost-interrupt",
+            Self::LateInterrupt { .. } => "late-interrupt",
+            Self::SpuriousInterrupt => "spurious-interrupt",
+            Self::DoubleInterrupt => "double-interrupt",
+            Self::BadOpcode => "bad-opcode",
+            Self::BadAddress => "bad-address",
+            Self::RingOverrun => "ring-overrun",
+            Self::FirmwareDeath => "firmware-death",
+            Self::SlowReset { .. } => "slow-reset",
+            Self::DependencyError { .. } => "dependency-error",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// Which jobs of a stream a fault hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultRule {
+    /// The job with this place.
+    Job(u64),
+    /// Each job whose place, counted from 1, is a multiple of this.
+    Every(u64),
+    /// Each job with this chance, in parts per million.
+    Chance(u32),
+}
+
+/// A fault and the jobs of one stream that it hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultPlan {
+    /// The fault.
+    pub kind: FaultKind,
+    /// The jobs it hits.
+    pub rule: FaultRule,
+}
+
+/// How many jobs may end in one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// At least so many.
+    pub min: u64,
+    /// At most so many, where there is a limit.
+    pub max: Option<u64>,
+}
+
+impl Bounds {
+    /// Whether `count` is allowed.
+    pub fn contains(&self, count: u64) -> bool {
+        count >= self.min && self.max.is_none_or(|max| count <= max)
+    }
+}
+
+impl std::fmt::Display for Bounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.max {
+            Some(max) if max == self.min => write!(f, "{max}"),
+            Some(max) => write!(f, "{}..{max}", self.min),
+            None => write!(f, "{}..", self.min),
+        }
+    }
+}
+
+/// What a run must end with; `None` where anything will do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expect {
+    /// Jobs that ended well.
+    pub completed: Option<Bounds>,
+    /// Jobs that ended with an error other than the next two.
+    pub failed: Option<Bounds>,
+    /// Jobs that were cancelled.
+    pub cancelled: Option<Bounds>,
+    /// Jobs that were given up after their timeout.
+    pub timed_out: Option<Bounds>,
+}

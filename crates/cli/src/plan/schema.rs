@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Every key a plan can have. The reader, its messages and the test of `docs/plans.md` use this.
+
+/// A key: its name, and a value that could stand there.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// The key as it is written.
+    pub name: &'static str,
+    /// A whole line with a sensible value.
+    pub example: &'static str,
+    /// Whether it must be there.
+    pub required: bool,
+}
+
+/// A table of a plan and the keys that may stand in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Section {
+    /// How the table is called in messages and in the documentation: `[[queue]]`.
+    pub title: &'static str,
+    /// Its keys.
+    pub keys: &'static [Key],
+}
+
+impl Section {
+    /// The key called `name`.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+const fn must(name: &'static str, example: &'static str) -> Key {
+    Key {
+        name,
+        example,
+        required: true,
+    }
+}
+
+const fn may(name: &'static str, example: &'static str) -> Key {
+    Key {
+        name,
+        example,
+        required: false,
+    }
+}
+
+/// The plan itself.
+pub const PLAN: Section = Section {
+    title: "the plan",
+    keys: &[
+        must("name", "name = \"my plan\""),
+        may("description", "description = \"What it shows.\""),
+        may("seed", "seed = 1"),
+        may("device", "[device]"),
+        must("queue", "[[queue]]"),
+        must("stream", "[[stream]]"),
+        may("fault", "[[fault]]"),
+        may("expect", "[expect]"),
+    ],
+};
+
+/// The device.
+pub const DEVICE: Section = Section {
+    title: "[device]",
+    keys: &[
+        may("slots", "slots = 4"),
+        may("vram", "vram = \"64MiB\""),
+        may("time_slice", "time_slice = \"2ms\""),
+    ],
+};
+
+/// A queue, or a group of equal queues.
+pub const QUEUE: Section = Section {
+    title: "[[queue]]",
+    keys: &[
+        must("name", "name = \"render\""),
+        may("count", "count = 1"),
+        may("bypass", "bypass = true"),
+        may("credits", "credits = 64"),
+        may("capacity", "capacity = 64"),
+        may("timeout", "timeout = \"500ms\""),
+        may("extensions", "extensions = 0"),
+        may("on_dependency_error", "on_dependency_error = \"cancel\""),
+        may("close", "close = \"drain\""),
+        may("ring", "ring = \"16KiB\""),
+    ],
+};
+
+/// A stream of jobs, or a group of equal streams.
+pub const STREAM: Section = Section {
+    title: "[[stream]]",
+    keys: &[
+        must("name", "name = \"frames\""),
+        may("count", "count = 1"),
+        must("queue", "queue = \"render\""),
+        must("jobs", "jobs = 1_000"),
+        may("in_flight", "in_flight = 16"),
+        may("every", "every = \"16ms\""),
+        may("cost", "cost = \"1..8\""),
+        must("work", "work = \"copy\""),
+        may("size", "size = \"4KiB\""),
+        may("n", "n = 16"),
+        may("duration", "duration = \"20us\""),
+        may("after", "after = [\"uploads\"]"),
+        may("after_previous", "after_previous = true"),
+    ],
+};
+
+/// One command of a job, in the long form.
+pub const COMMAND: Section = Section {
+    title: "a command in `work`",
+    keys: &[
+        must("op", "op = \"copy\""),
+        may("size", "size = \"4KiB\""),
+        may("n", "n = 16"),
+        may("duration", "duration = \"20us\""),
+    ],
+};
+
+/// One dependency, in the long form.
+pub const AFTER: Section = Section {
+    title: "a dependency in `after`",
+    keys: &[
+        must("stream", "stream = \"uploads\""),
+        may("last", "last = 4"),
+        may("lag", "lag = 1"),
+    ],
+};
+
+/// A fault to inject.
+pub const FAULT: Section = Section {
+    title: "[[fault]]",
+    keys: &[
+        must("kind", "kind = \"hang\""),
+        must("stream", "stream = \"frames\""),
+        may("job", "job = 10"),
+        may("every", "every = 1_000"),
+        may("probability", "probability = \"1%\""),
+        may("delay", "delay = \"5ms\""),
+        may("error", "error = \"EIO\""),
+    ],
+};
+
+/// What a run of the plan must end with.
+pub const EXPECT: Section = Section {
+    title: "[expect]",
+    keys: &[
+        may("completed", "completed = \"900..\""),
+        may("failed", "failed = \"1..20\""),
+        may("cancelled", "cancelled = 0"),
+        may("timed_out", "timed_out = 1"),
+    ],
+};
+
+/// All tables.
+pub const SECTIONS: &[&Section] = &[
+    &PLAN, &DEVICE, &QUEUE, &STREAM, &COMMAND, &AFTER, &FAULT, &EXPECT,
+];
+
+/// The commands of a job; `pipeline` stands for four of them.
+pub const OPS: &[&str] = &[
+    "fill",
+    "copy",
+    "add",
+    "checksum",
+    "matmul",
+    "spin",
+    "timestamp",
+    "semaphore",
+    "pipeline",
+];
+
+/// The kinds of faults.
+pub const FAULTS: &[&str] = &[
+    "hang",
+    "fault",
+    "lost-interrupt",
+    "late-interrupt",
+    "spurious-interrupt",
+    "double-interrupt",
+    "bad-opcode",
+    "bad-address",
+    "ring-overrun",
+    "firmware-death",
+    "slow-reset",
+    "dependency-error",
+    "cancel",
+];
+
+#[cfg(test)]
+mod tests;

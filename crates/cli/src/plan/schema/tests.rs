@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The schema against `docs/plans.md` and against the reader.
+
+use std::collections::BTreeSet;
+
+use super::{Section, AFTER, COMMAND, DEVICE, EXPECT, FAULT, PLAN, QUEUE, SECTIONS, STREAM};
+
+const DOCUMENT: &str = include_str!("../../../../../docs/plans.md");
+
+/// The words in the first column of every table whose header starts with `column`, in the part of
+/// the document under `heading`.
+fn documented(heading: &str, column: &str) -> BTreeSet<String> {
+    let start = DOCUMENT
+        .find(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("docs/plans.md has no heading {heading:?}"));
+    let part = &DOCUMENT[start + 1 + heading.len()..];
+    let level = heading.split(' ').next().unwrap_or_default();
+    let part = &part[..part.find(&format!("\n{level} ")).unwrap_or(part.len())];
+    let mut words = BTreeSet::new();
+    let mut inside = false;
+    for line in part.lines() {
+        let mut cells = line.split('|').skip(1).map(str::trim);
+        match cells.next() {
+            None => inside = false,
+            Some(first) if first == column => inside = true,
+            Some(first) if inside && first.starts_with('`') => {
+                words.insert(first.trim_matches('`').to_owned());
+            }
+            Some(_) => {}
+        }
+    }
+    assert!(!words.is_empty(), "no table {column:?} under {heading:?}");
+    words
+}
+
+fn keys(section: &Section) -> BTreeSet<String> {
+    section.keys.iter().map(|key| key.name.to_owned()).collect()
+}
+
+#[test]
+fn the_document_has_every_key_and_no_other() {
+    let sections: [(&Section, &str, &str); 8] = [
+        (&PLAN, "## The plan", "key"),
+        (&DEVICE, "## `[device]`", "key"),
+        (&QUEUE, "## `[[queue]]`", "key"),
+        (&STREAM, "## `[[stream]]`", "key"),
+        (&COMMAND, "### Work", "key of a command"),
+        (&AFTER, "### Dependencies", "key of a dependency"),
+        (&FAULT, "## `[[fault]]`", "key"),
+        (&EXPECT, "## `[expect]`", "key"),
+    ];
+    assert_eq!(sections.len(), SECTIONS.len());
+    for (section, heading, column) in sections {
+        assert_eq!(documented(heading, column), keys(section), "{heading}");
+    }
+}
+
+#[test]
+fn the_document_has_every_command_and_every_kind_of_fault() {
+    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+    let ops: BTreeSet<String> = words(super::OPS);
+    assert_eq!(documented("### Work", "command"), ops);
+    let faults: BTreeSet<String> = words(super::FAULTS);
+    assert_eq!(documented("## `[[fault]]`", "kind"), faults);
+}
+
+#[test]
+fn the_document_s_plan_is_good() {
+    let start = DOCUMENT.find("```toml\n").expect("an example") + "```toml\n".len();
+    let end = DOCUMENT[start..].find("```").expect("its end") + start;
+    let plan = crate::plan::Plan::parse("docs/plans.md", &DOCUMENT[start..end]);
+    assert_eq!(
+        plan.map(|plan| plan.jobs())
+            .map_err(|errors| errors.to_string()),
+        Ok(1_000)
+    );
+}
+
+/// Each example in the schema is a line that messages tell people to write: it must be right.
+#[test]
+fn the_examples_can_be_written_into_a_plan() {
+    let base = "name = \"x\"\n[[queue]]\nname = \"render\"\n[[stream]]\nname = \"uploads\"\n\
+                queue = \"render\"\njobs = 1_000\nwork = \"copy\"\n";
+    let try_plan = |text: String| {
+        if let Err(errors) = crate::plan::Plan::parse("example", &text) {
+            panic!("{errors}\n{text}");
+        }
+    };
+    for key in DEVICE.keys {
+        try_plan(format!("{base}[device]\n{}\n", key.example));
+    }
+    for key in QUEUE.keys.iter().filter(|key| key.name != "name") {
+        try_plan(format!(
+            "{base}[[queue]]\nname = \"other\"\n{}\n",
+            key.example
+        ));
+    }
+    let fixed = ["name", "queue", "jobs", "work"];
+    for key in STREAM.keys.iter().filter(|key| !fixed.contains(&key.name)) {
+        let stream = "[[stream]]\nname = \"frames\"\nqueue = \"render\"\njobs = 9\n\
+                      work = [\"copy\", \"matmul\", \"spin\"]\n";
+        try_plan(format!("{base}{stream}{}\n", key.example));
+    }
+    for key in EXPECT.keys {
+        try_plan(format!("{base}[expect]\n{}\n", key.example));
+    }
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! `ringfence run`: executes a plan on a device through real queues, and checks that everything
+//! held.
+//!
+//! ```text
+//!   main ── progress, watchdog ──► Run ◄── violations, counts ── client threads
+//!                                   ▲                             │ submit, look
+//!          firmware ── SlotEvents ──┤                             ▼
+//!          queues ─── events, fence callbacks ──► QueueWatch    Queue ──► SoftDriver
+//! ```
+//!
+//! What is checked rests on what is seen from outside the queues: fence callbacks, events with
+//! their times, the device's own times, and memory.
+
+mod board;
+mod client;
+mod figures;
+mod report;
+mod setup;
+mod tracing;
+mod watch;
+mod work;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ringfence_trace::Recorder;
+
+use crate::args::{RunArgs, Sabotage};
+use crate::input::Input;
+use crate::plan::Plan;
+use crate::{EXIT_USAGE, EXIT_VIOLATION};
+use board::Board;
+use client::StreamState;
+use figures::QueueFigures;
+use report::Report;
+use setup::Machine;
+use watch::Ending;
+
+/// Jobs after which memory is at what it will stay at.
+const WARM: u64 = 10_000;
+
+/// Runs what the arguments name, and returns the exit status.
+pub fn run(args: RunArgs) -> ExitCode {
+    let input = match Input::load(args.plan.as_deref()) {
+        Ok(input) => input,
+        Err(error) => return refuse(&error),
+    };
+    match input {
+        Input::Plan { file, text } => match Plan::parse(&file, &text) {
+            Ok(plan) => run_plan(&plan, &args),
+            Err(errors) => refuse(&errors),
+        },
+        Input::Recording { file, bytes } => crate::replay::replay(&file, &bytes, &args),
+    }
+}
+
+fn refuse(why: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn run_plan(plan: &Plan, args: &RunArgs) -> ExitCode {
+    let report = match execute(plan, args) {
+        Ok(report) => report,
+        Err(error) => return refuse(&format!("{}: {error}", plan.name())),
+    };
+    report.print(args.json);
+    if report.held() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_VIOLATION)
+    }
+}
+
+/// Everything that the threads of a run share.
+struct Run<'run> {
+    plan: &'run Plan,
+    machine: &'run Machine,
+    board: Board,
+    seed: u64,
+    sabotage: Option<Sabotage>,
+    recorder: Option<Arc<Recorder>>,
+    dump: bool,
+    dump_to_stderr: bool,
+    memory: bool,
+    stop: AtomicBool,
+    submitted: AtomicU64,
+    ended: AtomicU64,
+    /// By [`Ending`].
+    endings: [AtomicU64; 4],
+    checked: AtomicU64,
+    data_errors: AtomicU64,
+    violations: Mutex<Violations>,
+    /// For each stream, the client that owns it.
+    owners: Vec<usize>,
+    clients: Vec<OnceLock<Thread>>,
+}
+
+/// Broken rules: how often, and the first case of each.
+type Violations = BTreeMap<&'static str, (u64, String)>;
+
+impl Run<'_> {
+    fn violation(&self, rule: &'static str, how: impl FnOnce() -> String) {
+        let mut violations = self
+            .violations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        violations.entry(rule).or_insert_with(|| (0, how())).0 += 1;
+    }
+
+    fn wake(&self, stream: usize) {
+        if let Some(thread) = self.clients[self.owners[stream]].get() {
+            thread.unpark();
+        }
+    }
+
+    fn count_submitted(&self) {
+        let before = self.submitted.fetch_add(1, Ordering::Relaxed);
+        // In the middle of the run, while jobs are on their way.
+        if self.dump && before == self.plan.jobs() / 2 {
+            self.print_snapshots();
+        }
+    }
+
+    fn count_ended(&self, ending: Option<Ending>) {
+        if let Some(ending) = ending {
+            self.endings[ending as usize].fetch_add(1, Ordering::Relaxed);
+        }
+        let before = self.ended.fetch_add(1, Ordering::Relaxed);
+        if self.memory && before + 1 == WARM {
+            print_memory(WARM);
+        }
+    }
+
+    fn count_checked(&self) {
+        self.checked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count_data_error(&self) {
+        self.data_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn ending(&self, ending: Ending) -> u64 {
+        self.endings[ending as usize].load(Ordering::Relaxed)
+    }
+
+    fn print_snapshots(&self) {
+        let mut text = String::new();
+        for queue in &self.machine.queues {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{}", queue.queue.snapshot().trim_end());
+        }
+        if self.dump_to_stderr {
+            eprint!("{text}");
+        } else {
+            print!("{text}");
+        }
+    }
+
+    /// Waits for the clients, shows progress, and ends a run in which nothing happens any more.
+    fn oversee(&self, alive: &dyn Fn() -> bool, quiet: bool) {
+        let bar = if quiet {
+            ProgressBar::hidden()
+        } else {
+            // Hidden by itself where standard error is no terminal.
+            ProgressBar::new(self.plan.jobs())
+        };
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} jobs {elapsed}") {
+            bar.set_style(style);
+        }
+        let patience = self.patience();
+        let (mut last, mut since) = (0, Instant::now());
+        while alive() {
+            std::thread::park_timeout(Duration::from_millis(100));
+            let ended = self.ended.load(Ordering::Relaxed);
+            bar.set_position(ended);
+            let moved = ended + self.submitted.load(Ordering::Relaxed);
+            if moved != last {
+                (last, since) = (moved, Instant::now());
+            } else if since.elapsed() > patience && !self.stop.swap(true, Ordering::Relaxed) {
+                self.violation("fences unsignalled", || {
+                    format!("nothing has happened for {patience:?}")
+                });
+            }
+        }
+        bar.finish_and_clear();
+    }
+
+    /// How long nothing may happen: longer than any timeout and any pace of the plan.
+    fn patience(&self) -> Duration {
+        let timeouts = self.plan.queues().iter().map(|queue| {
+            queue
+                .timeout
+                .saturating_mul(queue.extensions.saturating_add(2))
+        });
+        let paces = self.plan.streams().iter().filter_map(|stream| stream.every);
+        let longest = timeouts.chain(paces).max().unwrap_or_default();
+        longest.saturating_add(Duration::from_secs(10))
+    }
+}
+
+/// Prints the memory the process has resident.
+fn print_memory(jobs: u64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find(|line| line.starts_with("VmRSS:"));
+    eprintln!(
+        "memory after {jobs} jobs: {}",
+        resident.unwrap_or("unknown")
+    );
+}
+
+/// Runs the plan from the device's start to its end.
+fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, setup::SetupError> {
+    let start = Instant::now();
+    let recorder = args.trace.as_ref().map(|_| tracing::recorder(plan));
+    let machine = Machine::build(plan, recorder.clone(), args.sabotage)?;
+    let clients = machine.clients(plan);
+    let mut owners = vec![0; plan.streams().len()];
+    for stream in plan.streams() {
+        owners[stream.index.0] = stream.queue.0 % clients;
+    }
+    let run = Run {
+        plan,
+        machine: &machine,
+        board: Board::new(plan),
+        seed: args.seed.unwrap_or(plan.seed()),
+        sabotage: args.sabotage,
+        recorder: recorder.clone(),
+        dump: args.dump,
+        dump_to_stderr: args.json,
+        memory: args.memory,
+        stop: AtomicBool::new(false),
+        submitted: AtomicU64::new(0),
+        ended: AtomicU64::new(0),
+        endings: Default::default(),
+        checked: AtomicU64::new(0),
+        data_errors: AtomicU64::new(0),
+        violations: Mutex::default(),
+        owners,
+        clients: (0..clients).map(|_| OnceLock::new()).collect(),
+    };
+    let mut streams = machine.streams(plan)?;
+    let seen = run_clients(&run, clients, &mut streams, args.json);
+    drop(streams);
+    if run.memory {
+        print_memory(run.ended.load(Ordering::Relaxed));
+    }
+    let elapsed = start.elapsed();
+    let figures = setup::in_order_of_queues(plan.queues().len(), clients, seen);
+    let counts = report::Counts::take(&run);
+    let Run {
+        violations, seed, ..
+    } = run;
+    let mut violations = violations
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    let (leaks, contexts) = machine.tear_down(&figures, &mut violations);
+    if let (Some(path), Some(recorder)) = (&args.trace, recorder) {
+        tracing::write(path, &recorder, plan, &contexts)
+            .map_err(|error| setup::SetupError::Trace(path.display().to_string(), error))?;
+    }
+    Ok(Report::new(
+        plan, seed, elapsed, counts, leaks, figures, violations,
+    ))
+}
+
+/// Runs the clients to their end; returns what each saw of its queues.
+fn run_clients<'run>(
+    run: &'run Run<'run>,
+    clients: usize,
+    streams: &mut [Option<StreamState<'run>>],
+    quiet: bool,
+) -> Vec<Vec<(QueueFigures, Arc<()>)>> {
+    let mut seen = Vec::new();
+    std::thread::scope(|scope| {
+        let mut handles = Vec::new();
+        for number in 0..clients {
+            let client = run.machine.client(number, clients, run, streams);
+            let thread = std::thread::Builder::new().name(format!("client-{number}"));
+            let work = move || {
+                // Before it looks for the first time: what is published after that wakes it.
+                let _ = run.clients[number].set(std::thread::current());
+                client.work()
+            };
+            match thread.spawn_scoped(scope, work) {
+                Ok(handle) => handles.push(handle),
+                Err(error) => {
+                    run.stop.store(true, Ordering::Relaxed);
+                    run.violation("jobs lost", || format!("a client did not start: {error}"));
+                }
+            }
+        }
+        let alive = || handles.iter().any(|handle| !handle.is_finished());
+        run.oversee(&alive, quiet);
+        for handle in handles {
+            match handle.join() {
+                Ok(figures) => seen.push(figures),
+                Err(_panic) => run.violation("jobs lost", || "a client panicked".to_owned()),
+            }
+        }
+    });
+    seen
+}

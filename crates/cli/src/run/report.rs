@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What a run says at its end.
+
+use std::fmt;
+use std::io::Write as _;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::figures::{QueueFigures, Spread};
+use super::watch::Ending;
+use super::{Run, Violations};
+use crate::plan::Plan;
+
+/// Queues in the table before the rest is put in one line.
+const SHOWN: usize = 24;
+
+/// How jobs ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Jobs {
+    submitted: u64,
+    completed: u64,
+    failed: u64,
+    cancelled: u64,
+    timed_out: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Fences {
+    armed: u64,
+    signalled: u64,
+    out_of_order: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Data {
+    checked: u64,
+    errors: u64,
+}
+
+/// What was left when everything had ended.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Leaks {
+    /// Payloads that were not dropped.
+    pub(super) jobs: u64,
+    /// Fences that did not signal.
+    pub(super) fences: u64,
+    /// Room in queues that was not given back.
+    pub(super) entries: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct QueueReport {
+    name: String,
+    jobs: u64,
+    bypassed: u64,
+    submit_to_run_ns: Spread,
+    run_to_signal_ns: Spread,
+    #[serde(skip)]
+    errors: u64,
+}
+
+/// The object that `--json` prints.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    plan: String,
+    seed: u64,
+    device: &'static str,
+    elapsed_ms: u64,
+    jobs: Jobs,
+    fences: Fences,
+    data: Data,
+    leaks: Leaks,
+    queues: Vec<QueueReport>,
+    #[serde(skip)]
+    violations: Violations,
+}
+
+/// What was counted while the run lasted.
+pub(super) struct Counts {
+    jobs: Jobs,
+    fences: Fences,
+    data: Data,
+}
+
+impl Counts {
+    pub(super) fn take(run: &Run<'_>) -> Self {
+        let watches = run.machine.watches();
+        let (signalled, out_of_order) = watches.fold((0, 0), |(signalled, wrong), watch| {
+            let own = watch.signalled.load(Ordering::Relaxed);
+            (
+                signalled + own,
+                wrong + watch.out_of_order.load(Ordering::Relaxed),
+            )
+        });
+        let submitted = run.submitted.load(Ordering::Relaxed);
+        Self {
+            jobs: Jobs {
+                submitted,
+                completed: run.ending(Ending::Completed),
+                failed: run.ending(Ending::Failed),
+                cancelled: run.ending(Ending::Cancelled),
+                timed_out: run.ending(Ending::TimedOut),
+            },
+            fences: Fences {
+                armed: run.machine.armed(),
+                signalled,
+                out_of_order,
+            },
+            data: Data {
+                checked: run.checked.load(Ordering::Relaxed),
+                errors: run.data_errors.load(Ordering::Relaxed),
+            },
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(
+        plan: &Plan,
+        seed: u64,
+        elapsed: Duration,
+        counts: Counts,
+        leaks: Leaks,
+        figures: Vec<Option<(QueueFigures, Arc<()>)>>,
+        violations: Violations,
+    ) -> Self {
+        let queues = plan
+            .queues()
+            .iter()
+            .zip(figures)
+            .filter_map(|(queue, seen)| {
+                let (figures, _held) = seen?;
+                Some(QueueReport {
+                    name: queue.name.clone(),
+                    jobs: figures.jobs,
+                    bypassed: figures.bypassed,
+                    submit_to_run_ns: figures.submit_to_run(),
+                    run_to_signal_ns: figures.run_to_signal(),
+                    errors: figures.errors,
+                })
+            });
+        let mut report = Self {
+            plan: plan.name().to_owned(),
+            seed,
+            device: "soft",
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            jobs: counts.jobs,
+            fences: counts.fences,
+            data: counts.data,
+            leaks,
+            queues: queues.collect(),
+            violations,
+        };
+        report.add_up(plan);
+        report
+    }
+
+    /// Checks the sums.
+    fn add_up(&mut self, plan: &Plan) {
+        let (jobs, fences, leaks) = (self.jobs, self.fences, self.leaks);
+        let mut rule = |holds: bool, rule, how: String| {
+            if !holds {
+                self.violations.entry(rule).or_insert((0, how)).0 += 1;
+            }
+        };
+        let ended = jobs.completed + jobs.failed + jobs.cancelled + jobs.timed_out;
+        let planned = plan.jobs();
+        rule(
+            planned == jobs.submitted && jobs.submitted == ended,
+            "jobs lost",
+            format!(
+                "{planned} planned, {} submitted, {ended} ended",
+                jobs.submitted
+            ),
+        );
+        rule(
+            fences.armed == jobs.submitted && fences.armed == fences.signalled,
+            "fences unsignalled",
+            format!("{} armed, {} signalled", fences.armed, fences.signalled),
+        );
+        rule(
+            fences.out_of_order == 0,
+            "fences out of order",
+            format!("{} signalled out of turn", fences.out_of_order),
+        );
+        rule(
+            leaks.jobs + leaks.fences + leaks.entries == 0,
+            "leaks",
+            format!(
+                "{} jobs, {} fences, {} entries",
+                leaks.jobs, leaks.fences, leaks.entries
+            ),
+        );
+        let expect = plan.expect();
+        for (word, bounds, count) in [
+            ("completed", expect.completed, jobs.completed),
+            ("failed", expect.failed, jobs.failed),
+            ("cancelled", expect.cancelled, jobs.cancelled),
+            ("timed out", expect.timed_out, jobs.timed_out),
+        ] {
+            if let Some(bounds) = bounds {
+                rule(
+                    bounds.contains(count),
+                    "expectations",
+                    format!("{count} jobs {word}, {bounds} expected"),
+                );
+            }
+        }
+    }
+
+    /// Whether everything held.
+    pub(super) fn held(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// Prints the report: as JSON, which leaves what was violated to standard error, or as text.
+    pub(super) fn print(&self, json: bool) {
+        let mut out = std::io::stdout().lock();
+        // A reader that has gone away has seen what it wanted.
+        if json {
+            if serde_json::to_writer(&mut out, self).is_ok() {
+                let _ = writeln!(out);
+            }
+            if !self.held() {
+                eprintln!("{}", Verdict(&self.violations));
+            }
+        } else {
+            let _ = write!(out, "{self}");
+        }
+    }
+}
+
+/// The last line, and what was violated.
+struct Verdict<'a>(&'a Violations);
+
+impl fmt::Display for Verdict<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("everything held");
+        }
+        f.write_str("VIOLATED: ")?;
+        for (place, (rule, (count, how))) in self.0.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "; " };
+            write!(f, "{comma}{rule} ({count}): {how}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Nanoseconds with a unit, in at most six characters.
+struct Short(u64);
+
+impl fmt::Display for Short {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ns = self.0 as f64;
+        let text = match self.0 {
+            0..1_000 => format!("{}ns", self.0),
+            1_000..1_000_000 => format!("{:.1}us", ns / 1e3),
+            1_000_000..1_000_000_000 => format!("{:.1}ms", ns / 1e6),
+            _ => format!("{:.1}s", ns / 1e9),
+        };
+        f.pad(&text)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self
+            .queues
+            .iter()
+            .take(SHOWN)
+            .map(|queue| queue.name.len())
+            .max();
+        let width = width.unwrap_or(0).max("queue".len());
+        writeln!(
+            f,
+            "{:width$}  {:>8}  {:>8}  {:^25}  {:^25}  {:>6}",
+            "", "", "", "submit to run", "run to signal", ""
+        )?;
+        writeln!(
+            f,
+            "{:width$}  {:>8}  {:>8}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}  {:>6}",
+            "queue", "jobs", "bypassed", "p50", "p99", "max", "p50", "p99", "max", "errors"
+        )?;
+        for queue in self.queues.iter().take(SHOWN) {
+            let (wait, work) = (queue.submit_to_run_ns, queue.run_to_signal_ns);
+            writeln!(
+                f,
+                "{:width$}  {:>8}  {:>8}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}  {:>7}  {:>6}",
+                queue.name,
+                queue.jobs,
+                queue.bypassed,
+                Short(wait.p50),
+                Short(wait.p99),
+                Short(wait.max),
+                Short(work.p50),
+                Short(work.p99),
+                Short(work.max),
+                queue.errors
+            )?;
+        }
+        if let Some(hidden) = self.queues.len().checked_sub(SHOWN).filter(|&n| n > 0) {
+            writeln!(f, "... and {hidden} more queues")?;
+        }
+        let jobs = self.jobs;
+        writeln!(
+            f,
+            "\n{} (seed {}): {} jobs in {:.1}s: {} completed, {} failed, {} cancelled, {} timed out",
+            self.plan,
+            self.seed,
+            jobs.submitted,
+            self.elapsed_ms as f64 / 1e3,
+            jobs.completed,
+            jobs.failed,
+            jobs.cancelled,
+            jobs.timed_out
+        )?;
+        writeln!(
+            f,
+            "{} results checked, {} wrong",
+            self.data.checked, self.data.errors
+        )?;
+        writeln!(f, "{}", Verdict(&self.violations))
+    }
+}

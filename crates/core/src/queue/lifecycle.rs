@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The queue as a whole: its worker, suspend, close, kill, unbind.
+
+use super::{Queue, Worker};
+use crate::effect::{Context, Outcome, Visit};
+use crate::entry::HasEntry;
+use crate::error::Errno;
+use crate::state::State;
+use crate::time::Time;
+
+/// What happens to jobs that have not run when their queue is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ClosePolicy {
+    /// They end with `ECANCELED`, in order.
+    #[default]
+    Cancel,
+    /// They still run, in order, as unmaps of memory must: those that were armed.
+    Drain,
+}
+
+/// Whether a queue takes jobs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lifecycle {
+    /// It does.
+    Open,
+    /// It takes no more.
+    Closing(ClosePolicy),
+    /// It takes no more, and all it had have failed with this error.
+    Killed(Errno),
+}
+
+/// Whether a worker may leave.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WorkerRest {
+    /// It is idle now and will be kicked when there is something to do.
+    Idle,
+    /// There is something to do: it must go on, or come back without being kicked.
+    More,
+}
+
+impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
+    /// The worker has come.
+    pub fn worker_enters(&mut self) -> Visit {
+        self.worker = Worker::Working;
+        Visit::new(Context::Worker)
+    }
+
+    /// The worker would leave. Idleness is said here and nowhere else, under the lock, so that
+    /// no kick can be lost between its last look and its sleep.
+    ///
+    /// # Errors
+    ///
+    /// Gives the visit back if it still owes answers.
+    pub fn worker_leaves(&mut self, visit: Visit) -> Result<WorkerRest, Visit> {
+        if visit.owes_answers() {
+            return Err(visit);
+        }
+        if self.has_work_for(&visit) || self.has_errand() {
+            self.worker = Worker::Kicked;
+            return Ok(WorkerRest::More);
+        }
+        self.worker = Worker::Idle;
+        Ok(WorkerRest::Idle)
+    }
+
+    /// Whether the queue takes jobs.
+    pub fn lifecycle(&self) -> Lifecycle {
+        self.lifecycle
+    }
+
+    /// True once the queue takes no more jobs and has none left.
+    pub fn is_closed(&self) -> bool {
+        self.lifecycle != Lifecycle::Open && self.is_empty()
+    }
+
+    /// True once no driver callback will be handed out any more.
+    pub fn is_unbound(&self) -> bool {
+        self.unbound
+    }
+
+    /// Takes no more jobs and ends those there are as `policy` says. Closing again can only
+    /// turn draining into cancelling.
+    pub fn close(&mut self, policy: ClosePolicy) {
+        match (self.lifecycle, policy) {
+            (Lifecycle::Killed(_), _) | (Lifecycle::Closing(_), ClosePolicy::Drain) => return,
+            _ => self.lifecycle = Lifecycle::Closing(policy),
+        }
+        if let Some(outcome) = self.given_up() {
+            self.each_from(self.run_next, |queue, seqno, state| {
+                if state == State::Queued {
+                    // Cannot fail: the state was just read.
+                    let _ = queue.give_up(seqno, outcome);
+                }
+            });
+        }
+    }
+
+    /// The last handle is gone: closes by `policy` and takes back all suspends, which nobody else
+    /// could; jobs that are drained, or hang, need the driver.
+    pub fn abandon(&mut self, policy: ClosePolicy, now: Time) {
+        self.close(policy);
+        while self.resume(now) {}
+    }
+
+    /// Ends every job now, in order, with `error`, whatever it waits for and wherever it is: the
+    /// hardware must have let go of them. What has run has failed, what has not is cancelled.
+    /// Later completions are counted and ignored. A job that is armed has this error as soon as
+    /// it is submitted. An error that a job would have had for another reason gives way.
+    pub fn kill(&mut self, error: Errno) {
+        if matches!(self.lifecycle, Lifecycle::Killed(_)) {
+            return;
+        }
+        self.lifecycle = Lifecycle::Killed(error);
+        self.each_from(self.signal_next, |queue, seqno, state| {
+            let outcome = match state {
+                State::Queued => Outcome::Cancelled(error),
+                State::Running | State::Pending => Outcome::Failed(error),
+                _ => return,
+            };
+            // Cannot fail: the state was just read.
+            let _ = queue.finish(seqno, outcome);
+        });
+    }
+
+    /// Kills the queue and hands out no driver callback any more. One that is running still
+    /// answers: the host waits until [`Queue::driver_is_inside`] is false.
+    pub fn unbind(&mut self, error: Errno) {
+        self.kill(error);
+        self.unbound = true;
+    }
+
+    /// Hands out no driver callback until resumed as often as suspended. Jobs on the hardware
+    /// may complete; their clock stands still.
+    pub fn suspend(&mut self, now: Time) {
+        self.suspends = self.suspends.saturating_add(1);
+        if self.suspends == 1 {
+            self.clock.suspend(now);
+        }
+    }
+
+    /// Takes back one [`Queue::suspend`]. Returns false if there is none to take back.
+    pub fn resume(&mut self, now: Time) -> bool {
+        match self.suspends {
+            0 => return false,
+            1 => self.clock.resume(now),
+            _ => {}
+        }
+        self.suspends -= 1;
+        true
+    }
+
+    /// How often the queue is suspended.
+    pub fn suspends(&self) -> u32 {
+        self.suspends
+    }
+
+    /// How a job that has not run ends now, where the queue runs no more of them.
+    pub(super) fn given_up(&self) -> Option<Outcome> {
+        match self.lifecycle {
+            Lifecycle::Closing(ClosePolicy::Cancel) => Some(Outcome::Cancelled(Errno::ECANCELED)),
+            _ => None,
+        }
+    }
+
+    fn each_from(&mut self, first: u64, mut visit: impl FnMut(&mut Self, u64, State)) {
+        let mut seqno = first;
+        while seqno != self.tail {
+            if let Some(state) = self.entry(seqno).map(|entry| entry.state) {
+                visit(self, seqno, state);
+            }
+            seqno = seqno.wrapping_add(1);
+        }
+    }
+}

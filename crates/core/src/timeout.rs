@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The clock of the job at the head of the line: where a timeout is decided.
+//!
+//! Only the oldest unfinished job has a clock. It starts when the job is on the hardware and
+//! nothing older is, stands still while the queue is suspended, and ends with the job. The
+//! host's timer may be early, late or double: whether time is up is decided here, against the
+//! deadline, when the timer fires, and once more when the driver is about to be asked.
+
+use core::time::Duration;
+
+use crate::time::{nanoseconds, Time};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// No job is timed.
+    Idle,
+    Counting {
+        deadline: Time,
+    },
+    /// Suspended, with this many nanoseconds left.
+    Paused {
+        remaining: u64,
+    },
+    /// Time is up; the driver has not been asked yet.
+    Expired,
+    /// The driver is being asked.
+    Asking,
+}
+
+/// The clock of the head of the line, and the host's timer as core knows it.
+#[derive(Clone, Copy, Debug)]
+// The phase first: it is what every job looks at.
+#[repr(C)]
+pub(crate) struct HeadClock {
+    phase: Phase,
+    /// Whose clock this is, by sequence number. Meaningless while idle.
+    job: u64,
+    /// What the host's timer is set to.
+    timer: Option<Time>,
+    /// Whose time was ended while the driver was being asked about an older job.
+    up_next: Option<u64>,
+}
+
+impl HeadClock {
+    pub(crate) const fn new() -> Self {
+        Self {
+            job: 0,
+            phase: Phase::Idle,
+            timer: None,
+            up_next: None,
+        }
+    }
+
+    /// True if `job` has its clock already.
+    #[inline]
+    pub(crate) fn times(&self, job: u64) -> bool {
+        self.job == job && self.phase != Phase::Idle
+    }
+
+    /// Starts the clock of a new head of the line.
+    pub(crate) fn start(&mut self, job: u64, timeout_ns: u64, now: Time, suspended: bool) {
+        self.job = job;
+        self.phase = if suspended {
+            Phase::Paused {
+                remaining: timeout_ns,
+            }
+        } else {
+            Phase::Counting {
+                deadline: now.after(Duration::from_nanos(timeout_ns)),
+            }
+        };
+    }
+
+    pub(crate) fn stop(&mut self) {
+        self.phase = Phase::Idle;
+        if let Some(job) = self.up_next.take() {
+            self.job = job;
+            self.phase = Phase::Expired;
+        }
+    }
+
+    /// The time the host's timer must be set to, where it is not set to that or earlier. A timer
+    /// that is early costs one look; setting it for every job costs a call for every job.
+    #[inline]
+    pub(crate) fn take_arm(&mut self) -> Option<Time> {
+        let at = self.wants_arm()?;
+        self.timer = Some(at);
+        Some(at)
+    }
+
+    /// What [`Self::take_arm`] would take.
+    #[inline]
+    pub(crate) fn wants_arm(&self) -> Option<Time> {
+        let deadline = self.deadline()?;
+        let early_enough = self.timer.is_some_and(|at| at <= deadline);
+        (!early_enough).then_some(deadline)
+    }
+
+    /// The host's timer has fired.
+    pub(crate) fn fired(&mut self, now: Time) {
+        self.timer = None;
+        if let Phase::Counting { deadline } = self.phase {
+            if deadline <= now {
+                self.phase = Phase::Expired;
+            }
+        }
+    }
+
+    /// Ends the time of `job`, the head of the line. False if the driver is being asked about it.
+    pub(crate) fn expire(&mut self, job: u64) -> bool {
+        if self.is_asking() {
+            if self.job == job {
+                return false;
+            }
+            self.up_next = Some(job);
+            return true;
+        }
+        self.job = job;
+        self.phase = Phase::Expired;
+        true
+    }
+
+    /// True if no job is timed.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    #[inline]
+    pub(crate) fn is_expired(&self, job: u64) -> bool {
+        self.phase == Phase::Expired && self.job == job
+    }
+
+    /// The driver is being asked about the head of the line.
+    pub(crate) fn ask(&mut self) {
+        self.phase = Phase::Asking;
+    }
+
+    #[inline]
+    pub(crate) fn is_asking(&self) -> bool {
+        self.phase == Phase::Asking
+    }
+
+    pub(crate) fn suspend(&mut self, now: Time) {
+        if let Phase::Counting { deadline } = self.phase {
+            self.phase = Phase::Paused {
+                remaining: nanoseconds(deadline.since(now)),
+            };
+        }
+    }
+
+    pub(crate) fn resume(&mut self, now: Time) {
+        if let Phase::Paused { remaining } = self.phase {
+            self.phase = Phase::Counting {
+                deadline: now.after(Duration::from_nanos(remaining)),
+            };
+        }
+    }
+
+    /// The deadline, while the clock counts.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Counting { deadline } => Some(deadline),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The public handle of a queue.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ringfence_core::{
+    Cancelled, ClosePolicy, Config, ConfigError, Entry, JobId, OnDependencyError, Refused, Request,
+    Stats,
+};
+
+use crate::clock::monotonic;
+use crate::device::{Device, Unbind};
+use crate::driver::Driver;
+use crate::executor::Executor;
+use crate::fence::{Fence, Timeline, TimelineName};
+use crate::job::{sealed, Gate, Guarded, PrepareFailed, Prepared, SubmissionGuard};
+use crate::observe::Observer;
+use crate::shared::{Core, Element, Making, Shared};
+use crate::Errno;
+
+mod mode {
+    pub trait Sealed {}
+}
+
+/// What a queue gives out for a job: a fence, or nothing.
+pub trait Mode: mode::Sealed + 'static {
+    /// What submit returns.
+    type OutFence;
+
+    #[doc(hidden)]
+    fn out_fence(fence: Fence) -> Self::OutFence;
+}
+
+/// Jobs end in finite time and give out a finished fence.
+#[derive(Debug)]
+pub enum Normal {}
+
+/// Jobs may run for ever. Nobody may wait for one with a fence, so there is none to get:
+/// memory management would wait for it without end
+/// (`Documentation/driver-api/dma-buf.rst`, "Indefinite DMA Fences").
+#[derive(Debug)]
+pub enum LongRunning {}
+
+impl mode::Sealed for Normal {}
+impl mode::Sealed for LongRunning {}
+
+impl Mode for Normal {
+    type OutFence = Fence;
+
+    #[inline]
+    fn out_fence(fence: Fence) -> Fence {
+        fence
+    }
+}
+
+impl Mode for LongRunning {
+    type OutFence = ();
+
+    fn out_fence(fence: Fence) {
+        drop(fence);
+    }
+}
+
+/// The ordered line of jobs of one context.
+///
+/// Jobs run in the order in which they are submitted, and their fences signal in that order,
+/// exactly once, whatever goes wrong. Dropping the handle closes the queue as its builder said and
+/// takes back all suspends; jobs that are left go on by themselves. All methods may be called from
+/// driver and fence callbacks of the same queue, unless they say that they wait.
+pub struct Queue<D: Driver, M: Mode = Normal> {
+    shared: Arc<Shared<D>>,
+    close_policy: ClosePolicy,
+    closed: Fence,
+    _mode: PhantomData<fn() -> M>,
+}
+
+impl<D: Driver, M: Mode> fmt::Debug for Queue<D, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("name", &self.shared.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a queue.
+#[derive(Clone)]
+pub struct Builder {
+    name: String,
+    capacity: usize,
+    config: Config,
+    close_policy: ClosePolicy,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("capacity", &self.capacity)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a queue could not be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The builder was told something that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The device scope has ended.
+    #[error("the device is unbound")]
+    Unbound,
+}
+
+impl Builder {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            capacity: 64,
+            config: Config::default(),
+            close_policy: ClosePolicy::Cancel,
+            observer: None,
+        }
+    }
+
+    /// How many jobs can be prepared or unfinished at a time: a power of two. 64 if not said.
+    pub fn capacity(mut self, jobs: usize) -> Self {
+        self.capacity = jobs;
+        self
+    }
+
+    /// Credits that jobs on the hardware may hold together. 64 if not said.
+    pub fn credits(mut self, credits: u32) -> Self {
+        self.config.credits = credits;
+        self
+    }
+
+    /// Whether a submitter may run its job itself, where nothing is in the way. Off if not said.
+    pub fn bypass(mut self, bypass: bool) -> Self {
+        self.config.bypass = bypass;
+        self
+    }
+
+    /// How long the job at the head of the line may be on the hardware. For ever if not said.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeout = Some(timeout);
+        self
+    }
+
+    /// How often one job's timeout may be extended. 8 if not said.
+    pub fn extensions(mut self, most: u8) -> Self {
+        self.config.extensions_max = most;
+        self
+    }
+
+    /// What happens to a job one of whose dependencies failed. It fails too if not said.
+    pub fn on_dependency_error(mut self, what: OnDependencyError) -> Self {
+        self.config.on_dependency_error = what;
+        self
+    }
+
+    /// What happens to jobs that have not run when the queue is closed or dropped. They are
+    /// cancelled if not said.
+    pub fn close_policy(mut self, policy: ClosePolicy) -> Self {
+        self.close_policy = policy;
+        self
+    }
+
+    /// The first job's sequence number. 1 if not said.
+    pub fn first_seqno(mut self, seqno: u64) -> Self {
+        self.config.first_seqno = seqno;
+        self
+    }
+
+    /// Who watches. Nobody if not said, which costs nothing.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Makes the queue in the scope of `device`, run by `executor`. Allocates all the memory the
+    /// queue itself will ever use.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`], with nothing made.
+    pub fn build<D: Driver>(
+        self,
+        device: &Device,
+        executor: impl Into<Arc<dyn Executor>>,
+        driver: D,
+    ) -> Result<Queue<D, Normal>, BuildError> {
+        self.build_in_mode(device, executor.into(), driver)
+    }
+
+    /// As [`Builder::build`], for jobs that may run for ever: such a queue gives out no fences.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`], with nothing made.
+    pub fn build_long_running<D: Driver>(
+        self,
+        device: &Device,
+        executor: impl Into<Arc<dyn Executor>>,
+        driver: D,
+    ) -> Result<Queue<D, LongRunning>, BuildError> {
+        self.build_in_mode(device, executor.into(), driver)
+    }
+
+    fn build_in_mode<D: Driver, M: Mode>(
+        self,
+        device: &Device,
+        executor: Arc<dyn Executor>,
+        driver: D,
+    ) -> Result<Queue<D, M>, BuildError> {
+        let entries = (0..self.capacity).map(|_| Element::FREE).collect();
+        let core = Core::new(self.config, entries)?;
+        let (signaller, closed) = Timeline::new(&format!("{} closed", self.name)).signaller();
+        let shared = Shared::new(Making {
+            core,
+            driver,
+            timeline: TimelineName::new(&self.name),
+            name: self.name.into(),
+            executor,
+            scope: Arc::clone(&device.scope),
+            observer: self.observer,
+            closed: signaller,
+        });
+        let queue = Queue {
+            shared,
+            close_policy: self.close_policy,
+            closed,
+            _mode: PhantomData,
+        };
+        let unbind = Arc::downgrade(&queue.shared) as Weak<dyn Unbind>;
+        device
+            .scope
+            .add(unbind)
+            .map_err(|_gone| BuildError::Unbound)?;
+        Ok(queue)
+    }
+}
+
+/// There is no such job: it was never armed, or is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no such job")]
+pub struct NoSuchJob;
+
+impl<D: Driver> Queue<D> {
+    /// Begins to make a queue. `name` is for people: traces, snapshots, messages.
+    pub fn builder(name: &str) -> Builder {
+        Builder::new(name)
+    }
+}
+
+impl<D: Driver, M: Mode> Queue<D, M> {
+    /// Makes a job: takes all the memory and room it will ever need. The only step that can fail.
+    ///
+    /// # Errors
+    ///
+    /// The queue is full, closed or killed, or the job costs more credits than there are. Gives
+    /// the payload back.
+    #[inline]
+    pub fn prepare(
+        &self,
+        payload: D::Payload,
+        cost: u32,
+    ) -> Result<Prepared<'_, D, M>, PrepareFailed<D::Payload>> {
+        self.prepare_with(
+            payload,
+            Request {
+                cost,
+                ..Request::default()
+            },
+        )
+    }
+
+    /// As [`Queue::prepare`], with a timeout and a way with failed dependencies of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Queue::prepare`].
+    #[inline]
+    pub fn prepare_with(
+        &self,
+        payload: D::Payload,
+        request: Request,
+    ) -> Result<Prepared<'_, D, M>, PrepareFailed<D::Payload>> {
+        match self.shared.prepare(request) {
+            Ok(reservation) => Ok(Prepared::new(&self.shared, payload, reservation)),
+            Err(error) => Err(PrepareFailed { payload, error }),
+        }
+    }
+
+    /// Waits until no other guard covers this queue. Sleeps.
+    pub fn submission_guard(&self) -> SubmissionGuard<'_> {
+        SubmissionGuard::over(&[self])
+    }
+
+    /// Asks that a job not run. If it has not begun to, its fence signals `error` in its turn,
+    /// once everything it waits for has signalled.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSuchJob`].
+    pub fn cancel(&self, seqno: u64, error: Errno) -> Result<Cancelled, NoSuchJob> {
+        match self
+            .shared
+            .urgent_event(|core| core.cancel(JobId::from_seqno(seqno), error))
+        {
+            Ok(cancelled) => Ok(cancelled),
+            Err(Refused::Unknown) => Err(NoSuchJob),
+            Err(_) => Ok(Cancelled::TooLate),
+        }
+    }
+
+    /// Ends every job now, in order, with `error`, wherever it is: the hardware must have let go
+    /// of them. Later completions are ignored. The queue takes no more jobs.
+    pub fn kill(&self, error: Errno) {
+        self.shared.urgent_event(|core| core.kill(error));
+    }
+
+    /// Takes no more jobs, and ends those there are by the queue's policy. Does not wait.
+    pub fn close(&self) {
+        self.close_with(self.close_policy);
+    }
+
+    /// As [`Queue::close`], by another policy. Closing again can only turn draining into
+    /// cancelling.
+    pub fn close_with(&self, policy: ClosePolicy) {
+        self.shared.urgent_event(|core| core.close(policy));
+    }
+
+    /// Signals when the queue is closed or killed and has no job left.
+    pub fn closed(&self) -> Fence {
+        self.closed.clone()
+    }
+
+    /// Begins no driver callback until resumed as often as suspended. One that is running ends
+    /// in its own time. The head of the line's clock stands still.
+    pub fn suspend(&self) {
+        self.shared.urgent_event(|core| core.suspend(monotonic()));
+    }
+
+    /// Takes back one [`Queue::suspend`]. Returns false if there is none to take back.
+    pub fn resume(&self) -> bool {
+        self.shared.urgent_event(|core| core.resume(monotonic()))
+    }
+
+    /// Ends the time of the job at the head of the line now, so that the driver is asked about
+    /// it. Returns whether there is such a job on the hardware.
+    pub fn trigger_timeout(&self) -> bool {
+        self.shared
+            .urgent_event(|core| core.trigger_timeout(monotonic()))
+    }
+
+    /// What has happened so far.
+    pub fn stats(&self) -> Stats {
+        self.shared.lock().core.stats()
+    }
+
+    /// Jobs armed whose payload has not been dropped.
+    pub fn len(&self) -> u64 {
+        self.shared.lock().core.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name given to the builder.
+    pub fn name(&self) -> &str {
+        self.shared.name()
+    }
+
+    /// The fence context of the queue's jobs.
+    pub fn context(&self) -> u64 {
+        self.shared.context()
+    }
+
+    /// Every job as text: its state, age, and what it waits for. Allocates before it looks and
+    /// holds the queue up only for a copy; may be called at any time outside a signalling
+    /// section.
+    pub fn snapshot(&self) -> String {
+        let capacity = self.shared.lock().core.capacity();
+        // The capacity was a `usize` when the queue was made.
+        let room = vec![Entry::FREE; usize::try_from(capacity).unwrap_or(0)].into_boxed_slice();
+        let copy = self.shared.lock().core.copy_into(room);
+        copy.map_or_else(String::new, |copy| {
+            copy.snapshot(self.shared.name(), monotonic()).to_string()
+        })
+    }
+
+    /// Checks core's invariants; for tests.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not hold.
+    pub fn check_invariants(&self) -> Result<(), ringfence_core::Violation> {
+        self.shared.lock().core.check_invariants()
+    }
+}
+
+impl<D: Driver, M: Mode> Drop for Queue<D, M> {
+    fn drop(&mut self) {
+        let policy = self.close_policy;
+        self.shared
+            .urgent_event(|core| core.abandon(policy, monotonic()));
+    }
+}
+
+impl<D: Driver, M: Mode> sealed::Gated for Queue<D, M> {
+    #[allow(private_interfaces)]
+    fn gate(&self) -> &Gate {
+        self.shared.gate()
+    }
+}
+
+impl<D: Driver, M: Mode> Guarded for Queue<D, M> {}

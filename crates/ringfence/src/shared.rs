@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A queue's inside: the lock around core, and acting on effects without it.
+//!
+//! Every entry has the same shape: lock, feed an event, [`visit`](Shared::visit). A visit takes
+//! effects under the lock into a batch on the stack, unlocks, acts on them in order, locks,
+//! answers, and goes on until there is nothing left for its context. Nothing is ever called out
+//! with the lock held; fences that nobody listens to are the one thing signalled under it, which
+//! calls nobody.
+
+mod act;
+mod end;
+mod submit;
+
+use std::cell::UnsafeCell;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::ptr::NonNull;
+use std::sync::{Arc, Weak};
+
+use arrayvec::ArrayVec;
+use ringfence_core::queue::BATCH_MAX;
+use ringfence_core::{
+    Context, Effect, Entry, HasEntry, JobId, Now, Outcome, PrepareError, Request, Reservation,
+    Time, Visit, WorkerRest,
+};
+
+use crate::clock::{monotonic, LazyNow};
+use crate::counted::{self, Counted};
+use crate::dependency::WaitKind;
+use crate::device::{callback, Scope};
+use crate::driver::Driver;
+use crate::executor::{Executor, Place, Rest, Runnable};
+use crate::fence::{self, Signaller, TimelineName};
+use crate::job::{Gate, Job};
+use crate::observe::{Event, EventKind, Observer};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex, SpinGuard, SpinLock};
+use crate::Errno;
+
+pub(crate) type Core<D> = ringfence_core::Queue<Box<[Element<D>]>, Element<D>>;
+
+/// What core's storage is made of: its entry and, from arm to reap, the job.
+pub(crate) struct Element<D: Driver> {
+    entry: Entry,
+    job: Option<Counted<Job<D>>>,
+}
+
+impl<D: Driver> Element<D> {
+    pub(crate) const FREE: Self = Self {
+        entry: Entry::FREE,
+        job: None,
+    };
+}
+
+impl<D: Driver> HasEntry for Element<D> {
+    #[inline]
+    fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    #[inline]
+    fn entry_mut(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+}
+
+/// How many batches a worker does for one queue before it lets others have their turn.
+const ROUNDS_MAX: u32 = 4;
+
+/// Effects that one lock hold can hand out.
+const BATCH: usize = 2 * BATCH_MAX as usize + 16;
+
+/// A queue's inside, shared by its handle, its jobs on the hardware, and its executor.
+///
+/// # Invariants
+///
+/// `driver` belongs to the visit to which core has handed `Run` or `TimedOut` that is not
+/// answered, and at the end to `let_driver_go`.
+// In the order of need, as core's queue is: what is seldom needed comes last.
+#[repr(C)]
+pub(crate) struct Shared<D: Driver> {
+    scope: Arc<Scope>,
+    timeline: TimelineName,
+    observer: Option<Arc<dyn Observer>>,
+    executor: Arc<dyn Executor>,
+    place: Place,
+    /// A batch of runs should stop and hand back what it has not begun.
+    interrupt: AtomicBool,
+    driver: UnsafeCell<Option<D>>,
+    state: SpinLock<State<D>>,
+    /// How often a driver has come out while somebody waited for that.
+    outside: (Mutex<u64>, Condvar),
+    name: Box<str>,
+    gate: Gate,
+    closed: Mutex<Option<Signaller>>,
+}
+
+// SAFETY: Everything but `driver` is `Sync`; `driver`, which is `Send`, has one user at a time.
+unsafe impl<D: Driver> Sync for Shared<D> {}
+// SAFETY: As above.
+unsafe impl<D: Driver> Send for Shared<D> {}
+
+#[repr(C)]
+pub(crate) struct State<D: Driver> {
+    pub(crate) core: Core<D>,
+    waiting_outside: u32,
+    /// Somebody has taken the driver's value and is dropping it.
+    driver_leaving: bool,
+}
+
+/// What a queue is made of.
+pub(crate) struct Making<D: Driver> {
+    pub(crate) core: Core<D>,
+    pub(crate) driver: D,
+    pub(crate) timeline: TimelineName,
+    pub(crate) name: Box<str>,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) closed: Signaller,
+}
+
+/// An effect on its way from the lock to its action. Plain data, so that a batch is walked and
+/// forgotten without a thought for what it owns.
+enum Action<D: Driver> {
+    Signal {
+        id: JobId,
+        job: *const Job<D>,
+        outcome: Outcome,
+        time: Time,
+    },
+    Run {
+        id: JobId,
+        job: *const Job<D>,
+    },
+    TimedOut {
+        id: JobId,
+        job: *const Job<D>,
+        extensions_left: u8,
+    },
+    /// Carries the count that the queue had.
+    Reap(NonNull<counted::Inner<Job<D>>>),
+    ArmTimer(Time),
+    Kick,
+    Closed,
+}
+
+impl<D: Driver> Clone for Action<D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D: Driver> Copy for Action<D> {}
+
+type Batch<D> = ArrayVec<Action<D>, BATCH>;
+
+impl<D: Driver> Shared<D> {
+    pub(crate) fn new(making: Making<D>) -> Arc<Self> {
+        Arc::new_cyclic(|shared: &Weak<Self>| {
+            let place = making
+                .executor
+                .register(Weak::clone(shared) as Weak<dyn Runnable>);
+            Self {
+                state: SpinLock::new(State {
+                    core: making.core,
+                    waiting_outside: 0,
+                    driver_leaving: false,
+                }),
+                driver: UnsafeCell::new(Some(making.driver)),
+                interrupt: AtomicBool::new(false),
+                outside: (Mutex::new(0), Condvar::new()),
+                timeline: making.timeline,
+                name: making.name,
+                gate: Gate {
+                    id: crate::device::next_queue_id(),
+                    lock: crate::sync::SleepingMutex::new(()),
+                },
+                executor: making.executor,
+                place,
+                scope: making.scope,
+                observer: making.observer,
+                closed: Mutex::new(Some(making.closed)),
+            }
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn context(&self) -> u64 {
+        self.timeline.context()
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(crate) fn lock(&self) -> SpinGuard<'_, State<D>> {
+        self.state.lock()
+    }
+
+    #[inline]
+    pub(crate) fn prepare(&self, request: Request) -> Result<Reservation, PrepareError> {
+        self.lock().core.prepare(request)
+    }
+
+    pub(crate) fn release(&self, reservation: Reservation) {
+        self.lock().core.release(reservation);
+    }
+
+    /// Where this thread may act, if it would like to act in `context`.
+    ///
+    /// Inside a fence callback a signal would be put off until that has returned, when another
+    /// thread may have overtaken it: so the worker does everything. Inside a driver callback this
+    /// thread is in a signalling section, where payloads must not be dropped, and driver
+    /// callbacks do not nest.
+    #[inline]
+    fn context_here(&self, context: Context) -> Context {
+        if fence::in_callback() {
+            Context::Nested
+        } else if callback::inside_any() {
+            Context::Irq
+        } else {
+            context
+        }
+    }
+
+    /// The hardware is done with a job.
+    #[inline]
+    pub(crate) fn complete(
+        self: &Arc<Self>,
+        id: JobId,
+        result: Result<(), Errno>,
+        context: Context,
+    ) {
+        let context = self.context_here(context);
+        self.event(context, |core| core.complete(id, result));
+    }
+
+    /// A fence that a job waits for has signalled.
+    pub(crate) fn wait_is_over(
+        self: &Arc<Self>,
+        id: JobId,
+        kind: WaitKind,
+        result: Result<(), Errno>,
+    ) {
+        let context = self.context_here(Context::Task);
+        self.event(context, |core| {
+            // A job that was killed meanwhile does not wait any more: refused, and rightly so.
+            match kind {
+                WaitKind::Dependency => _ = core.dependency_signalled(id, result),
+                WaitKind::Resource => _ = core.resource_signalled(id),
+                WaitKind::Hardware => _ = core.complete(id, result),
+            }
+        });
+    }
+
+    /// Feeds one event and does what follows from it.
+    #[inline]
+    pub(crate) fn event<R>(
+        self: &Arc<Self>,
+        context: Context,
+        event: impl FnOnce(&mut Core<D>) -> R,
+    ) -> R {
+        let mut state = self.lock();
+        let answer = event(&mut state.core);
+        self.visit(state, &mut Visit::new(context));
+        answer
+    }
+
+    /// As [`Shared::event`], for one that the driver's worker should notice in mid-batch.
+    pub(crate) fn urgent_event<R>(self: &Arc<Self>, event: impl FnOnce(&mut Core<D>) -> R) -> R {
+        let context = self.context_here(Context::Task);
+        self.event(context, |core| {
+            let answer = event(core);
+            // Under the lock: a visit that hands out runs after this has seen the event.
+            self.interrupt.store(true, Ordering::Relaxed);
+            answer
+        })
+    }
+
+    fn observe(&self, id: JobId, kind: EventKind, time: Option<Time>) {
+        if let Some(observer) = &self.observer {
+            let time = time.unwrap_or_else(monotonic);
+            let (context, seqno) = (self.context(), id.seqno());
+            let event = Event {
+                time,
+                context,
+                seqno,
+                kind,
+            };
+            // One that panics has said so; it must not take the batons along.
+            let _panic = catch_unwind(AssertUnwindSafe(|| observer.observe(&event)));
+        }
+    }
+
+    /// Takes effects and acts on them until there is nothing left for `visit`'s context.
+    #[inline]
+    fn visit<'a>(self: &'a Arc<Self>, mut state: SpinGuard<'a, State<D>>, visit: &mut Visit) {
+        let mut batch = Batch::new();
+        loop {
+            let full = self.take(&mut state, visit, &mut batch);
+            if !full && !visit.owes_answers() {
+                drop(state);
+                self.hand_over(&mut batch);
+                return;
+            }
+            drop(state);
+            state = self.act(&mut batch, visit);
+        }
+    }
+
+    /// A worker's visit: lets go of the queue in the hold in which it finds nothing more to do.
+    fn worker_visit(self: &Arc<Self>) -> Rest {
+        let mut state = self.lock();
+        let mut visit = state.core.worker_enters();
+        let mut rounds = 0;
+        let mut batch = Batch::new();
+        loop {
+            if rounds < ROUNDS_MAX {
+                let full = self.take(&mut state, &mut visit, &mut batch);
+                rounds += 1;
+                if full || visit.owes_answers() {
+                    drop(state);
+                    state = self.act(&mut batch, &mut visit);
+                    continue;
+                }
+            }
+            let rest = match state.core.worker_leaves(visit) {
+                Ok(WorkerRest::Idle) => Rest::Idle,
+                Ok(WorkerRest::More) => Rest::Again,
+                // Every answer was given before the lock was kept.
+                Err(_) => unreachable!("a worker leaves without owing answers"),
+            };
+            drop(state);
+            self.hand_over(&mut batch);
+            return rest;
+        }
+    }
+
+    /// Fills `batch`. True if it is full and there may be more.
+    #[inline]
+    fn take(&self, state: &mut State<D>, visit: &mut Visit, batch: &mut Batch<D>) -> bool {
+        let mut now = LazyNow::new();
+        let mut loud = self.observer.is_some();
+        if self.interrupt.load(Ordering::Relaxed) && !state.core.driver_is_inside() {
+            // Nobody is in mid-batch: core alone says from here on what runs.
+            self.interrupt.store(false, Ordering::Relaxed);
+        }
+        while !batch.is_full() {
+            let Some(effect) = state.core.next(visit, &mut now) else {
+                return false;
+            };
+            batch.push(match effect {
+                Effect::Signal { job: id, outcome } => {
+                    let Some(job) = state.job(id) else { continue };
+                    let time = now.now();
+                    let result = outcome.result();
+                    if !loud && job.fence().try_signal_quietly(result, time.as_ns()) {
+                        let answered = state.core.signalled(visit, id);
+                        debug_assert_eq!(answered, Ok(()));
+                        continue;
+                    }
+                    // The ones after it must not overtake it.
+                    loud = true;
+                    Action::Signal {
+                        id,
+                        job: job.as_ptr(),
+                        outcome,
+                        time,
+                    }
+                }
+                Effect::Run { job: id } => {
+                    let Some(job) = state.job(id) else { continue };
+                    Action::Run {
+                        id,
+                        job: job.as_ptr(),
+                    }
+                }
+                Effect::TimedOut {
+                    job: id,
+                    extensions_left,
+                } => {
+                    let Some(job) = state.job(id) else { continue };
+                    Action::TimedOut {
+                        id,
+                        job: job.as_ptr(),
+                        extensions_left,
+                    }
+                }
+                Effect::Reap { job: id } => {
+                    let element = state.core.element_mut(id);
+                    let Some(job) = element.and_then(|element| element.job.take()) else {
+                        continue;
+                    };
+                    Action::Reap(job.into_raw())
+                }
+                Effect::ArmTimer { at } => Action::ArmTimer(at),
+                Effect::Kick => Action::Kick,
+                Effect::Closed => Action::Closed,
+            });
+        }
+        true
+    }
+}
+
+impl<D: Driver> State<D> {
+    fn arm(&mut self, job: Counted<Job<D>>, reservation: Reservation) -> JobId {
+        let id = match self.core.arm(reservation) {
+            Ok(id) => id,
+            // A reservation is a promise of room, and cannot be taken to another queue.
+            Err(error) => unreachable!("a prepared job has room: {error}"),
+        };
+        job.fence().publish(id.seqno());
+        if let Some(element) = self.core.element_mut(id) {
+            element.job = Some(job);
+        }
+        id
+    }
+
+    #[inline]
+    fn job(&self, id: JobId) -> Option<&Counted<Job<D>>> {
+        let element = self.core.element(id);
+        let job = element.and_then(|element| element.job.as_ref());
+        debug_assert!(job.is_some(), "{id:?} has no job");
+        job
+    }
+}
+
+impl<D: Driver> Runnable for Shared<D> {
+    fn work(self: Arc<Self>) -> Rest {
+        self.worker_visit()
+    }
+
+    fn timer_fired(self: Arc<Self>, now: Time) {
+        self.event(Context::Task, |core| core.timer_fired(now));
+    }
+}

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Acting on a batch of effects, with no lock held, and the answers.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use ringfence_core::{self as core_queue, Context, JobId, Outcome, Time, Visit};
+
+use super::{Action, Batch, Shared, State, BATCH};
+use crate::clock::LazyNow;
+use crate::counted::Counted;
+use crate::dependency::{HardwareWait, WaitKind};
+use crate::device::callback;
+use crate::driver::{Answer, Driver, Submission, TimedOutJob};
+use crate::fence::Fence;
+use crate::job::{Cargo, Job};
+use crate::observe::EventKind;
+use crate::section::SignallingSection;
+use crate::sync::atomic::Ordering;
+use crate::sync::SpinGuard;
+use crate::Errno;
+
+/// What core is told about an effect.
+#[derive(Clone, Copy)]
+enum Report {
+    Signalled(JobId),
+    Ran(JobId, core_queue::RunOutcome),
+    TimedOut(JobId, core_queue::TimeoutOutcome),
+}
+
+/// What a batch came to.
+struct Reports<D: Driver> {
+    list: ArrayVec<Report, BATCH>,
+    /// A run callback wants to be called again when this fence signals.
+    resource: Option<(JobId, Arc<HardwareWait<D>>, Fence)>,
+    /// A callback panicked.
+    poisoned: bool,
+    /// Runs that follow are not begun.
+    stopped: bool,
+}
+
+impl<D: Driver> Shared<D> {
+    /// Acts on effects that want no answer.
+    #[inline]
+    pub(super) fn hand_over(self: &Arc<Self>, batch: &mut Batch<D>) {
+        for &action in batch.iter() {
+            match action {
+                // SAFETY: The action carries a count and is acted on once.
+                Action::Reap(job) => reap(unsafe { Counted::from_raw(job) }),
+                Action::ArmTimer(at) => self.executor.arm_timer(self.place, at),
+                Action::Kick => self.kick(),
+                Action::Closed => self.tell_closed(),
+                Action::Signal { .. } | Action::Run { .. } | Action::TimedOut { .. } => {
+                    debug_assert!(false, "an effect that wants an answer was handed over");
+                }
+            }
+        }
+        batch.clear();
+    }
+
+    /// Acts on a batch in order, then answers. Returns the lock for the next one.
+    pub(super) fn act<'a>(
+        self: &'a Arc<Self>,
+        batch: &mut Batch<D>,
+        visit: &mut Visit,
+    ) -> SpinGuard<'a, State<D>> {
+        let mut reports = Reports {
+            list: ArrayVec::new(),
+            resource: None,
+            poisoned: false,
+            stopped: false,
+        };
+        let bypass = visit.context() == Context::Submit;
+        // Answers are owed: neither a driver callback nor a fence callback or a payload's drop
+        // between two of them may wait for the end of this visit.
+        callback::enter(self.scope.id(), || self.act_on(batch, bypass, &mut reports));
+        batch.clear();
+        self.answer(&mut reports, visit)
+    }
+
+    #[inline]
+    fn act_on(self: &Arc<Self>, batch: &Batch<D>, bypass: bool, reports: &mut Reports<D>) {
+        for &action in batch.iter() {
+            match action {
+                Action::Signal {
+                    id,
+                    job,
+                    outcome,
+                    time,
+                } => {
+                    // SAFETY: A job whose `Signal` is not answered is not reaped.
+                    let job = unsafe { &*job };
+                    self.signal(id, job, outcome, time);
+                    reports.list.push(Report::Signalled(id));
+                }
+                Action::Run { id, job } => self.run(id, job, bypass, reports),
+                Action::TimedOut {
+                    id,
+                    job,
+                    extensions_left,
+                } => {
+                    self.timed_out(id, job, extensions_left, reports);
+                }
+                // SAFETY: The action carries a count and is acted on once.
+                Action::Reap(job) => reap(unsafe { Counted::from_raw(job) }),
+                Action::ArmTimer(at) => self.executor.arm_timer(self.place, at),
+                Action::Kick => self.kick(),
+                Action::Closed => self.tell_closed(),
+            }
+        }
+    }
+
+    /// Signals a job's fence. A callback of somebody's that panics has said so; it must not take
+    /// the batons along.
+    fn signal(&self, id: JobId, job: &Job<D>, outcome: Outcome, time: Time) {
+        let _section = SignallingSection::enter();
+        let _panic = catch_unwind(AssertUnwindSafe(|| {
+            self.observe(id, EventKind::Done { outcome }, Some(time));
+            job.fence().signal(outcome.result(), time.as_ns());
+        }));
+    }
+
+    #[inline]
+    fn run(
+        self: &Arc<Self>,
+        id: JobId,
+        job: *const Job<D>,
+        bypass: bool,
+        reports: &mut Reports<D>,
+    ) {
+        if reports.stopped || self.interrupt.load(Ordering::Relaxed) {
+            reports.stopped = true;
+            return;
+        }
+        // SAFETY: A job whose `Run` is not answered is not reaped.
+        let job = unsafe { &*job };
+        // SAFETY: It is lent to this visit, which therefore has the cargo and the driver.
+        let (cargo, driver) = unsafe { (job.cargo(), &mut *self.driver.get()) };
+        let (Some(cargo), Some(driver)) = (cargo, driver) else {
+            debug_assert!(false, "a job that runs has its cargo and a driver");
+            reports.list.push(Report::Ran(
+                id,
+                core_queue::RunOutcome::Failed(Errno::ENODEV),
+            ));
+            return;
+        };
+        let _section = SignallingSection::enter();
+        self.observe(id, EventKind::Run { bypass }, None);
+        let payload = &mut cargo.payload;
+        let submission = Submission {
+            queue: self,
+            id,
+            job,
+            payload,
+        };
+        let answer = catch_unwind(AssertUnwindSafe(|| driver.run(submission).0));
+        let outcome = match answer {
+            Ok(Answer::Pending) => core_queue::RunOutcome::Pending,
+            Ok(Answer::Done) => core_queue::RunOutcome::Done,
+            Ok(Answer::Failed(error)) => core_queue::RunOutcome::Failed(error),
+            Ok(Answer::Follow(fence)) => follow(id, cargo.hardware.as_ref(), &fence),
+            Ok(Answer::NoResources(fence)) => match &cargo.hardware {
+                Some(wait) => {
+                    let (context, seqno) = (fence.context(), fence.seqno());
+                    self.observe(id, EventKind::Unschedulable { context, seqno }, None);
+                    reports.resource = Some((id, Arc::clone(wait), fence));
+                    reports.stopped = true;
+                    core_queue::RunOutcome::NoResources
+                }
+                // Kept from compiling by `Submission::no_resources`.
+                None => core_queue::RunOutcome::Failed(Errno::EINVAL),
+            },
+            Err(_panic) => {
+                reports.poisoned = true;
+                reports.stopped = true;
+                core_queue::RunOutcome::Failed(Errno::EIO)
+            }
+        };
+        reports.list.push(Report::Ran(id, outcome));
+    }
+
+    fn timed_out(
+        self: &Arc<Self>,
+        id: JobId,
+        job: *const Job<D>,
+        extensions_left: u8,
+        reports: &mut Reports<D>,
+    ) {
+        // SAFETY: A job whose `TimedOut` is not answered is not reaped.
+        let job = unsafe { &*job };
+        // SAFETY: It is lent to this visit, which therefore has the cargo and the driver.
+        let (cargo, driver) = unsafe { (job.cargo(), &mut *self.driver.get()) };
+        let (Some(cargo), Some(driver)) = (cargo, driver) else {
+            debug_assert!(
+                false,
+                "a job that is asked about has its cargo and a driver"
+            );
+            let gone = core_queue::TimeoutOutcome::DeviceGone;
+            reports.list.push(Report::TimedOut(id, gone));
+            return;
+        };
+        let _section = SignallingSection::enter();
+        self.observe(id, EventKind::TimedOut, None);
+        let asked = TimedOutJob {
+            id,
+            payload: &mut cargo.payload,
+            extensions_left,
+        };
+        let answer = catch_unwind(AssertUnwindSafe(|| driver.timed_out(asked).0));
+        let outcome = answer.unwrap_or_else(|_panic| {
+            reports.poisoned = true;
+            core_queue::TimeoutOutcome::Handled(Errno::EIO)
+        });
+        reports.list.push(Report::TimedOut(id, outcome));
+    }
+
+    /// Tells core what came of a batch.
+    fn answer<'a>(
+        self: &'a Arc<Self>,
+        reports: &mut Reports<D>,
+        visit: &mut Visit,
+    ) -> SpinGuard<'a, State<D>> {
+        let mut now = LazyNow::new();
+        let mut state = self.lock();
+        let core = &mut state.core;
+        for &report in &reports.list {
+            let answered = match report {
+                Report::Signalled(id) => core.signalled(visit, id),
+                Report::Ran(id, outcome) => core.run_returned(visit, id, outcome),
+                Report::TimedOut(id, outcome) => {
+                    core.timed_out_returned(visit, id, outcome, &mut now)
+                }
+            };
+            debug_assert_eq!(answered, Ok(()));
+        }
+        if reports.stopped {
+            let handed_back = core.hand_back_runs(visit);
+            debug_assert_eq!(handed_back, Ok(()));
+        }
+        if reports.poisoned {
+            core.kill(Errno::EIO);
+        }
+        self.tell_outside(&state);
+        let Some((id, wait, fence)) = reports.resource.take() else {
+            return state;
+        };
+        // Only now is the job back in line, where the signal can find it.
+        drop(state);
+        let already = wait.register(id, WaitKind::Resource, &fence).is_err();
+        let mut state = self.lock();
+        if already {
+            // A job that was killed meanwhile does not wait any more.
+            let _ = state.core.resource_signalled(id);
+        } else if state.core.state(id) != core_queue::State::Queued {
+            // Killed and reaped before there was anything to forget.
+            drop(state);
+            wait.forget();
+            state = self.lock();
+        }
+        state
+    }
+
+    fn kick(self: &Arc<Self>) {
+        self.executor
+            .schedule(Arc::clone(self) as Arc<dyn crate::executor::Runnable>);
+    }
+
+    /// No driver callback comes any more: lets go of the driver, and says that it is over.
+    fn tell_closed(&self) {
+        self.let_driver_go(self.lock());
+        let signaller = self.closed.lock().take();
+        if let Some(signaller) = signaller {
+            signaller.signal(Ok(()));
+        }
+    }
+}
+
+/// Has the hardware's fence complete the job.
+fn follow<D: Driver>(
+    id: JobId,
+    wait: Option<&Arc<HardwareWait<D>>>,
+    fence: &Fence,
+) -> core_queue::RunOutcome {
+    // Kept from compiling by `Submission::follow`.
+    let Some(wait) = wait else {
+        return core_queue::RunOutcome::Failed(Errno::EINVAL);
+    };
+    match wait.register(id, WaitKind::Hardware, fence) {
+        Ok(()) => core_queue::RunOutcome::Pending,
+        Err(Ok(())) => core_queue::RunOutcome::Done,
+        Err(Err(error)) => core_queue::RunOutcome::Failed(error),
+    }
+}
+
+/// Drops what a job carried. Its fence lives on.
+#[inline]
+fn reap<D: Driver>(job: Counted<Job<D>>) {
+    // SAFETY: `Reap` gave the cargo to this visit.
+    let cargo = unsafe { job.cargo() }.take();
+    let Some(cargo) = cargo else { return };
+    // A payload that panics when dropped has said so; it must not take the batons along.
+    let _panic = catch_unwind(AssertUnwindSafe(|| let_go(cargo)));
+}
+
+fn let_go<D: Driver>(cargo: Cargo<D>) {
+    if let Some(dependencies) = &cargo.dependencies {
+        dependencies.forget();
+    }
+    if let Some(hardware) = &cargo.hardware {
+        hardware.forget();
+    }
+    drop(cargo);
+}

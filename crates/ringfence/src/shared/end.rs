@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The end of a queue: unbind, letting go of the driver, and the last resort.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+
+use super::{Shared, State};
+use crate::clock::monotonic;
+use crate::device::{callback, Unbind};
+use crate::driver::Driver;
+use crate::sync::SpinGuard;
+use crate::Errno;
+
+impl<D: Driver> Unbind for Shared<D> {
+    fn begin_unbind(self: Arc<Self>, error: Errno) {
+        self.urgent_event(|core| core.unbind(error));
+    }
+
+    fn finish_unbind(self: Arc<Self>) {
+        let mut state = self.lock();
+        while state.core.driver_is_inside() || state.driver_leaving {
+            state.waiting_outside += 1;
+            let seen = *self.outside.0.lock();
+            drop(state);
+            let mut count = self.outside.0.lock();
+            while *count == seen {
+                count = self.outside.1.wait(count);
+            }
+            drop(count);
+            state = self.lock();
+            state.waiting_outside -= 1;
+        }
+        // In the same hold: nobody takes the value between the last look and this.
+        self.let_driver_go(state);
+    }
+}
+
+impl<D: Driver> Shared<D> {
+    /// Drops the driver's value, once, where no driver callback can come any more: core is
+    /// unbound and the driver is not inside, or the queue is closed and empty.
+    pub(super) fn let_driver_go<'a>(&'a self, mut state: SpinGuard<'a, State<D>>) {
+        // SAFETY: No callback uses the value, says the caller, and the lock lets one thread take
+        // it.
+        let driver = unsafe { (*self.driver.get()).take() };
+        if driver.is_none() {
+            return;
+        }
+        state.driver_leaving = true;
+        drop(state);
+        // As in a callback: its drop must not unbind, and so wait for itself. If it panics, it
+        // has said so.
+        let _panic = catch_unwind(AssertUnwindSafe(|| {
+            callback::enter(self.scope.id(), || drop(driver));
+        }));
+        let mut state = self.lock();
+        state.driver_leaving = false;
+        self.tell_outside(&state);
+    }
+
+    /// Wakes those who wait for the driver to be outside, where it is.
+    pub(super) fn tell_outside(&self, state: &State<D>) {
+        let outside = !state.core.driver_is_inside() && !state.driver_leaving;
+        if state.waiting_outside != 0 && outside {
+            *self.outside.0.lock() += 1;
+            self.outside.1.notify_all();
+        }
+    }
+}
+
+impl<D: Driver> Drop for Shared<D> {
+    fn drop(&mut self) {
+        self.executor.unregister(self.place);
+        self.signal_what_is_left();
+    }
+}
+
+impl<D: Driver> Shared<D> {
+    /// The last resort: an executor that was shut down has left jobs behind. Nobody may wait for
+    /// them for ever.
+    fn signal_what_is_left(&self) {
+        let state = self.lock();
+        if state.core.is_empty() {
+            return;
+        }
+        eprintln!(
+            "ringfence: queue {} went away with {} jobs: they end with ECANCELED",
+            self.name,
+            state.core.len()
+        );
+        let now = monotonic().as_ns();
+        for id in state.core.jobs() {
+            if let Some(job) = state.job(id).filter(|job| job.fence().decided().is_none()) {
+                job.fence().signal(Err(Errno::ECANCELED), now);
+            }
+        }
+    }
+}

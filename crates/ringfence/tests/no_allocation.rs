@@ -1,0 +1,507 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Nothing allocates between prepare and the end of a job, on any thread.
+//!
+//! The whole process is counted, since an allocation may be made by any thread that a job passes:
+//! the submitter's, a worker's, the completer's. So there is one test, lest the harness start and
+//! end others meanwhile.
+#![cfg(not(any(feature = "loom", feature = "shuttle")))]
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ringfence::section::{CheckedAllocator, CHECKED};
+use ringfence::{
+    Builder, Completion, Device, Driver, Errno, Fence, Pool, Queue, RunOutcome, Signaller,
+    Submission, SubmissionGuard, TimedOutJob, Timeline, TimeoutOutcome,
+};
+
+/// Counts the allocations of all threads together.
+struct Everywhere(CheckedAllocator);
+
+static COUNTING: AtomicBool = AtomicBool::new(false);
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
+fn note() {
+    if COUNTING.load(Ordering::SeqCst) {
+        COUNT.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+// SAFETY: Every call is passed on to an allocator that keeps the contract.
+unsafe impl GlobalAlloc for Everywhere {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: The caller's promise is passed on.
+        unsafe { self.0.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: The caller's promise is passed on.
+        unsafe { self.0.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        note();
+        // SAFETY: The caller's promise is passed on.
+        unsafe { self.0.realloc(ptr, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: The caller's promise is passed on.
+        unsafe { self.0.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Everywhere = Everywhere(CheckedAllocator::system());
+
+/// The allocations of all threads while `body` runs, which must leave no job behind.
+fn allocations(body: impl FnOnce()) -> u64 {
+    COUNT.store(0, Ordering::SeqCst);
+    COUNTING.store(true, Ordering::SeqCst);
+    body();
+    COUNTING.store(false, Ordering::SeqCst);
+    COUNT.load(Ordering::SeqCst)
+}
+
+/// Waits without allocating.
+#[track_caller]
+fn spin_until(holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        if Instant::now() > end {
+            COUNTING.store(false, Ordering::SeqCst);
+            panic!("it does not come to an end");
+        }
+        thread::yield_now();
+    }
+}
+
+/// What the driver does with a job.
+enum Does {
+    Done,
+    Waits,
+    Follows(Fence),
+    NoRoom(Fence),
+    Allocates,
+}
+
+/// Where the completions wait for the hardware: memory taken beforehand.
+type Hardware = Arc<Mutex<Vec<Completion<Plain>>>>;
+
+struct Plain {
+    hardware: Hardware,
+}
+
+struct Work {
+    does: Does,
+    left: Arc<AtomicU64>,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.left.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Driver for Plain {
+    type Payload = Work;
+
+    const NAMES_FENCES: bool = true;
+
+    fn run(&mut self, mut submission: Submission<'_, Self>) -> RunOutcome {
+        match std::mem::replace(&mut submission.payload().does, Does::Done) {
+            Does::Done => submission.done(),
+            Does::Waits => {
+                let (completion, outcome) = submission.pending();
+                self.hardware.lock().unwrap().push(completion);
+                outcome
+            }
+            Does::Follows(fence) => submission.follow(fence),
+            Does::NoRoom(fence) => submission.no_resources(fence),
+            Does::Allocates => {
+                drop(std::hint::black_box(Box::new(1)));
+                submission.done()
+            }
+        }
+    }
+
+    fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome {
+        match job.extend(Duration::from_nanos(1)) {
+            Ok(outcome) => outcome,
+            Err(job) => job.handled(Errno::ETIME),
+        }
+    }
+}
+
+/// A queue with all around it made beforehand.
+struct Bench {
+    device: Device,
+    pool: Pool,
+    hardware: Hardware,
+    left: Arc<AtomicU64>,
+    made: AtomicU64,
+}
+
+const JOBS: u64 = 50;
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            device: Device::new("bench"),
+            pool: Pool::new(2).unwrap(),
+            hardware: Arc::new(Mutex::new(Vec::with_capacity(1000))),
+            left: Arc::new(AtomicU64::new(0)),
+            made: AtomicU64::new(0),
+        }
+    }
+
+    fn queue(&self, builder: Builder) -> Queue<Plain> {
+        let driver = Plain {
+            hardware: Arc::clone(&self.hardware),
+        };
+        builder.build(&self.device, &self.pool, driver).unwrap()
+    }
+
+    fn work(&self, does: Does) -> Work {
+        self.left.fetch_add(1, Ordering::SeqCst);
+        self.made.fetch_add(1, Ordering::SeqCst);
+        Work {
+            does,
+            left: Arc::clone(&self.left),
+        }
+    }
+
+    /// Completes what is on the hardware, from this thread.
+    fn complete(&self, in_irq: bool) {
+        loop {
+            let next = self.hardware.lock().unwrap().pop();
+            match next {
+                Some(completion) if in_irq => completion.complete_in_irq(Ok(())),
+                Some(completion) => completion.complete(Ok(())),
+                None => return,
+            }
+        }
+    }
+
+    fn all_gone(&self) -> bool {
+        self.left.load(Ordering::SeqCst) == 0
+    }
+
+    /// Lets the pool's threads do once what they have never done before: threads take memory
+    /// when they start, and some of the system's locks when they first wait.
+    fn warm_up(&self) {
+        let queue = self.queue(builder("warm-up"));
+        for _ in 0..2 {
+            let fence = queue.prepare(self.work(Does::Done), 1).unwrap().submit();
+            spin_until(|| fence.is_signaled() && self.all_gone());
+        }
+        drop(queue);
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn builder(name: &str) -> Builder {
+    Queue::<Plain>::builder(name).capacity(64).credits(64)
+}
+
+/// Prepares jobs, then counts while they are submitted and until their payloads are dropped.
+fn count(
+    what: &str,
+    builder: Builder,
+    make: impl Fn(u64) -> (Does, Vec<Fence>, Option<Signaller>),
+    meanwhile: impl FnOnce(&Bench, &Queue<Plain>),
+) {
+    let bench = Bench::new();
+    bench.warm_up();
+    let queue = bench.queue(builder);
+    let (mut jobs, mut signallers) = (Vec::new(), Vec::new());
+    for number in 0..JOBS {
+        let (does, after, signaller) = make(number);
+        let mut job = queue.prepare(bench.work(does), 1).unwrap();
+        for fence in &after {
+            job.depends_on(fence).unwrap();
+        }
+        jobs.push(job);
+        signallers.extend(signaller);
+    }
+    let mut fences = Vec::with_capacity(jobs.len());
+    let allocated = allocations(|| {
+        fences.extend(jobs.drain(..).map(|job| job.submit()));
+        for signaller in signallers.drain(..) {
+            signaller.signal(Ok(()));
+        }
+        meanwhile(&bench, &queue);
+        spin_until(|| bench.all_gone() && fences.iter().all(Fence::is_signaled));
+    });
+    assert_eq!(allocated, 0, "{what}");
+    assert!(bench.made.load(Ordering::SeqCst) >= JOBS);
+}
+
+fn completing(in_irq: bool) -> impl Fn(&Bench, &Queue<Plain>) {
+    move |bench, queue| {
+        spin_until(|| {
+            bench.complete(in_irq);
+            queue.stats().signalled == JOBS
+        });
+    }
+}
+
+fn simple(does: fn() -> Does) -> impl Fn(u64) -> (Does, Vec<Fence>, Option<Signaller>) {
+    move |_| (does(), vec![], None)
+}
+
+fn through_the_worker() {
+    count("done", builder("q"), simple(|| Does::Done), |_, _| {});
+    count(
+        "completed",
+        builder("q"),
+        simple(|| Does::Waits),
+        completing(false),
+    );
+    count(
+        "in irq",
+        builder("q"),
+        simple(|| Does::Waits),
+        completing(true),
+    );
+    count(
+        "few credits",
+        builder("q").credits(2),
+        simple(|| Does::Waits),
+        completing(false),
+    );
+}
+
+fn through_bypass() {
+    let bypass = || builder("q").bypass(true);
+    count("done", bypass(), simple(|| Does::Done), |_, _| {});
+    count(
+        "completed",
+        bypass(),
+        simple(|| Does::Waits),
+        completing(false),
+    );
+    count("in irq", bypass(), simple(|| Does::Waits), completing(true));
+}
+
+fn with_dependencies() {
+    let on = |number: u64| {
+        let timeline = Timeline::new("t");
+        let (signaller, open) = timeline.signaller();
+        let others: Vec<_> = (0..3).map(|_| Timeline::new("u").signaller()).collect();
+        let mut after = vec![open, Fence::already_signalled(Ok(()))];
+        for (other, fence) in others {
+            other.signal(if number.is_multiple_of(2) {
+                Ok(())
+            } else {
+                Err(Errno::EIO)
+            });
+            after.push(fence);
+        }
+        (Does::Done, after, Some(signaller))
+    };
+    count("worker", builder("q"), on, |_, _| {});
+    count("bypass", builder("q").bypass(true), on, |_, _| {});
+}
+
+fn with_fences_of_the_hardware() {
+    let follows = |_| {
+        let (signaller, fence) = Timeline::new("hardware").signaller();
+        (Does::Follows(fence), vec![], Some(signaller))
+    };
+    count("follow", builder("q"), follows, |_, _| {});
+    let no_room = |_| {
+        let (signaller, fence) = Timeline::new("room").signaller();
+        (Does::NoRoom(fence), vec![], Some(signaller))
+    };
+    count("no resources", builder("q"), no_room, |_, _| {});
+}
+
+fn with_timeouts() {
+    let hasty = builder("q").timeout(Duration::from_nanos(1)).extensions(2);
+    count("timed out", hasty, simple(|| Does::Waits), |_, queue| {
+        spin_until(|| queue.stats().timed_out == JOBS);
+    });
+    let patient = builder("q").timeout(Duration::from_secs(1000));
+    count(
+        "armed and disarmed",
+        patient,
+        simple(|| Does::Waits),
+        completing(false),
+    );
+}
+
+fn suspended_resumed_and_asked_about() {
+    count(
+        "suspend",
+        builder("q"),
+        simple(|| Does::Waits),
+        |bench, queue| {
+            queue.suspend();
+            let _ = queue.trigger_timeout();
+            assert!(queue.resume());
+            completing(false)(bench, queue);
+        },
+    );
+}
+
+fn cancelled_killed_closed_and_unbound() {
+    count(
+        "cancel",
+        builder("q").credits(1),
+        simple(|| Does::Waits),
+        |bench, queue| {
+            for seqno in (1..=JOBS).rev() {
+                let _ = queue.cancel(seqno, Errno::ECANCELED);
+            }
+            completing(false)(bench, queue);
+        },
+    );
+    count(
+        "kill",
+        builder("q").credits(5),
+        simple(|| Does::Waits),
+        |_, queue| {
+            queue.kill(Errno::EIO);
+        },
+    );
+    count(
+        "close",
+        builder("q").credits(5),
+        simple(|| Does::Waits),
+        |bench, queue| {
+            queue.close();
+            completing(false)(bench, queue);
+        },
+    );
+    count(
+        "tokens dropped",
+        builder("q"),
+        simple(|| Does::Waits),
+        |bench, queue| {
+            spin_until(|| {
+                while let Some(token) = { bench.hardware.lock().unwrap().pop() } {
+                    drop(token);
+                }
+                queue.stats().failed == JOBS
+            });
+        },
+    );
+}
+
+fn through_a_guard_over_several_queues() {
+    let bench = Bench::new();
+    bench.warm_up();
+    let queues: Vec<_> = (0..3).map(|_| bench.queue(builder("q"))).collect();
+    let mut jobs = Vec::new();
+    for _ in 0..10 {
+        for queue in &queues {
+            jobs.push(queue.prepare(bench.work(Does::Done), 1).unwrap());
+        }
+    }
+    let mut fences = Vec::with_capacity(jobs.len());
+    let mut guard = SubmissionGuard::over(&[&queues[2], &queues[0], &queues[1]]);
+    let allocated = allocations(|| {
+        for (number, job) in jobs.drain(..).enumerate() {
+            let armed = guard.arm(job).unwrap();
+            fences.push(armed.finished());
+            match number % 5 {
+                4 => drop(armed),
+                _ => armed.submit(),
+            }
+        }
+        spin_until(|| bench.all_gone() && fences.iter().all(Fence::is_signaled));
+    });
+    drop(guard);
+    assert_eq!(allocated, 0);
+}
+
+fn completed_on_a_thread_of_its_own() {
+    let bench = Arc::new(Bench::new());
+    bench.warm_up();
+    let queue = bench.queue(builder("q").bypass(true));
+    let (start, started) = mpsc::channel::<()>();
+    let stop = Arc::new(AtomicBool::new(false));
+    let (hardware, end) = (Arc::clone(&bench), Arc::clone(&stop));
+    let thread = thread::spawn(move || {
+        started.recv().unwrap();
+        while !end.load(Ordering::SeqCst) {
+            hardware.complete(false);
+            thread::yield_now();
+        }
+    });
+    let jobs: Vec<_> = (0..JOBS)
+        .map(|_| queue.prepare(bench.work(Does::Waits), 1).unwrap())
+        .collect();
+    let mut fences = Vec::with_capacity(jobs.len());
+    start.send(()).unwrap();
+    // The thread has received it, and its own first steps are behind it.
+    thread::sleep(Duration::from_millis(20));
+    let allocated = allocations(|| {
+        fences.extend(jobs.into_iter().map(|job| job.submit()));
+        spin_until(|| bench.all_gone() && fences.iter().all(Fence::is_signaled));
+    });
+    stop.store(true, Ordering::SeqCst);
+    thread.join().unwrap();
+    assert_eq!(allocated, 0);
+}
+
+const IN_CHILD: &str = "RINGFENCE_TEST_CHILD";
+
+fn allocating_in_a_run_callback_fails_loudly() {
+    let name = "nothing_is_allocated_after_prepare";
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(IN_CHILD, "1")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&child.stderr);
+    assert_eq!(child.status.success(), !CHECKED, "{stderr}");
+    assert_eq!(
+        stderr.contains("allocation in the signalling section"),
+        CHECKED,
+        "{stderr}"
+    );
+}
+
+fn an_allocation_would_be_counted() {
+    let there = allocations(|| {
+        thread::scope(|scope| {
+            scope.spawn(|| drop(std::hint::black_box(Box::new(1))));
+        });
+    });
+    assert!(there > 0);
+}
+
+/// What the child of [`allocating_in_a_run_callback_fails_loudly`] does.
+fn allocate_in_a_run_callback() {
+    let bench = Bench::new();
+    let queue = bench.queue(builder("q"));
+    let job = queue.prepare(bench.work(Does::Allocates), 1).unwrap();
+    assert_eq!(job.submit().wait(), Ok(()));
+}
+
+#[test]
+fn nothing_is_allocated_after_prepare() {
+    if std::env::var_os(IN_CHILD).is_some() {
+        return allocate_in_a_run_callback();
+    }
+    an_allocation_would_be_counted();
+    through_the_worker();
+    through_bypass();
+    with_dependencies();
+    with_fences_of_the_hardware();
+    with_timeouts();
+    suspended_resumed_and_asked_about();
+    cancelled_killed_closed_and_unbound();
+    through_a_guard_over_several_queues();
+    completed_on_a_thread_of_its_own();
+    allocating_in_a_run_callback_fails_loudly();
+}

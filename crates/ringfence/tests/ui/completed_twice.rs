@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A job is completed once.
+use ringfence::*;
+
+struct Null;
+
+impl Driver for Null {
+    type Payload = Vec<u8>;
+
+    fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
+        submission.done()
+    }
+
+    fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome {
+        job.no_hang()
+    }
+}
+
+fn misuse(completion: Completion<Null>) {
+    completion.complete(Ok(()));
+    completion.complete(Ok(()));
+}
+
+fn main() {}

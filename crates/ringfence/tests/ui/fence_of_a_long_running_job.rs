@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Long-running jobs have no fence: submit gives none, and neither does arm.
+use ringfence::*;
+
+struct Null;
+
+impl Driver for Null {
+    type Payload = Vec<u8>;
+
+    fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
+        submission.done()
+    }
+
+    fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome {
+        job.no_hang()
+    }
+}
+
+fn misuse(queue: &Queue<Null, LongRunning>) -> Fence {
+    let mut guard = queue.submission_guard();
+    let armed = guard.arm(queue.prepare(vec![], 1).unwrap()).unwrap();
+    let _none = armed.finished();
+    armed.submit();
+    queue.prepare(vec![], 1).unwrap().submit()
+}
+
+fn main() {}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A prepared job borrows its queue, unless detached.
+use ringfence::*;
+
+struct Null;
+
+impl Driver for Null {
+    type Payload = Vec<u8>;
+
+    fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
+        submission.done()
+    }
+
+    fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome {
+        job.no_hang()
+    }
+}
+
+fn misuse(queue: Queue<Null>) {
+    let job = queue.prepare(vec![], 1).unwrap();
+    drop(queue);
+    job.submit();
+}
+
+fn main() {}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A submission ends with its callback.
+use ringfence::*;
+
+struct Null;
+
+impl Driver for Null {
+    type Payload = Vec<u8>;
+
+    fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
+        submission.done()
+    }
+
+    fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome {
+        job.no_hang()
+    }
+}
+
+fn misuse(submission: Submission<'_, Null>) -> Submission<'static, Null> {
+    submission
+}
+
+fn main() {}

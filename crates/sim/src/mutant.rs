@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Bugs on purpose, between core and its host: the checks must find each of them.
+
+use ringfence_core::{
+    Cancelled, Completed, Context, Effect, Entry, Errno, JobId, Outcome, Queue, Refused,
+    RunOutcome, Time, TimeoutOutcome, Visit,
+};
+
+/// One bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mutant {
+    /// Two fences change places.
+    SignalOutOfOrder,
+    /// A fence is signalled twice.
+    SignalTwice,
+    /// An error is signalled as success.
+    ErrorLost,
+    /// A kick never reaches the worker.
+    KickLost,
+    /// A payload is dropped twice.
+    ReapTwice,
+    /// A job runs twice.
+    RunTwice,
+    /// A completion is swallowed: its credits leak.
+    CompletionLost,
+    /// A job forgets one of its dependencies.
+    DependencySkipped,
+    /// A failed dependency counts as a good one.
+    DependencyErrorLost,
+    /// A cancelled job runs all the same.
+    CancelLost,
+    /// The timer is deaf.
+    TimerLost,
+    /// The timer's time is always up.
+    TimerEarly,
+    /// An interrupt is taken for a thread.
+    IrqIsTask,
+    /// Suspension is forgotten.
+    SuspendLost,
+    /// The end of the queue is told twice.
+    ClosedTwice,
+    /// A job that no resources were found for is taken for one on the hardware.
+    NoResourcesIsPending,
+    /// A hang is taken for none.
+    HandledIsNoHang,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 17] = [
+        Self::SignalOutOfOrder,
+        Self::SignalTwice,
+        Self::ErrorLost,
+        Self::KickLost,
+        Self::ReapTwice,
+        Self::RunTwice,
+        Self::CompletionLost,
+        Self::DependencySkipped,
+        Self::DependencyErrorLost,
+        Self::CancelLost,
+        Self::TimerLost,
+        Self::TimerEarly,
+        Self::IrqIsTask,
+        Self::SuspendLost,
+        Self::ClosedTwice,
+        Self::NoResourcesIsPending,
+        Self::HandledIsNoHang,
+    ];
+}
+
+/// Core as its host sees it, with at most one bug in between.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) queue: Queue<Vec<Entry>>,
+    mutant: Option<Mutant>,
+    /// What is said again next time.
+    again: Option<Effect>,
+}
+
+impl Subject {
+    pub(crate) fn new(queue: Queue<Vec<Entry>>, mutant: Option<Mutant>) -> Self {
+        Self {
+            queue,
+            mutant,
+            again: None,
+        }
+    }
+
+    fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    pub(crate) fn visit(&self, context: Context) -> Visit {
+        if self.is(Mutant::IrqIsTask) && context == Context::Irq {
+            return Visit::new(Context::Task);
+        }
+        Visit::new(context)
+    }
+
+    pub(crate) fn next(&mut self, visit: &mut Visit, now: Time) -> Option<Effect> {
+        if let Some(again) = self.again.take() {
+            return Some(again);
+        }
+        let effect = self.queue.next(visit, now)?;
+        let twice = match effect {
+            Effect::Signal { .. } => self.is(Mutant::SignalTwice),
+            Effect::Run { .. } => self.is(Mutant::RunTwice),
+            Effect::Reap { .. } => self.is(Mutant::ReapTwice),
+            Effect::Closed => self.is(Mutant::ClosedTwice),
+            _ => false,
+        };
+        if twice {
+            self.again = Some(effect);
+        }
+        match effect {
+            Effect::Kick if self.is(Mutant::KickLost) => self.queue.next(visit, now),
+            Effect::Signal {
+                job,
+                outcome: Outcome::Failed(_),
+            } if self.is(Mutant::ErrorLost) => Some(Effect::Signal {
+                job,
+                outcome: Outcome::Completed,
+            }),
+            Effect::Signal { .. } if self.is(Mutant::SignalOutOfOrder) => {
+                match self.queue.next(visit, now) {
+                    Some(other @ Effect::Signal { .. }) => {
+                        self.again = Some(effect);
+                        Some(other)
+                    }
+                    other => {
+                        self.again = other;
+                        Some(effect)
+                    }
+                }
+            }
+            effect => Some(effect),
+        }
+    }
+
+    pub(crate) fn submit(
+        &mut self,
+        job: JobId,
+        open: u32,
+        abandoned: bool,
+        now: Time,
+    ) -> Result<(), Refused> {
+        let skipped = u32::from(self.is(Mutant::DependencySkipped) && open > 0);
+        self.queue.submit(job, open - skipped, abandoned, now)
+    }
+
+    pub(crate) fn dependency(
+        &mut self,
+        job: JobId,
+        result: Result<(), Errno>,
+    ) -> Result<(), Refused> {
+        let lost = self.is(Mutant::DependencyErrorLost);
+        let result = if lost { Ok(()) } else { result };
+        self.queue.dependency_signalled(job, result)
+    }
+
+    pub(crate) fn cancel(&mut self, job: JobId, error: Errno) -> Result<Cancelled, Refused> {
+        if self.is(Mutant::CancelLost) {
+            return Ok(Cancelled::Yes);
+        }
+        self.queue.cancel(job, error)
+    }
+
+    pub(crate) fn complete(&mut self, job: JobId, result: Result<(), Errno>) -> Completed {
+        if self.is(Mutant::CompletionLost) {
+            let held = self.queue.state(job).holds_credits();
+            return if held {
+                Completed::Finished
+            } else {
+                Completed::Late
+            };
+        }
+        self.queue.complete(job, result)
+    }
+
+    pub(crate) fn run_returned(
+        &mut self,
+        visit: &mut Visit,
+        job: JobId,
+        outcome: RunOutcome,
+    ) -> Result<(), Refused> {
+        let outcome = match outcome {
+            RunOutcome::NoResources if self.is(Mutant::NoResourcesIsPending) => RunOutcome::Pending,
+            outcome => outcome,
+        };
+        self.queue.run_returned(visit, job, outcome)
+    }
+
+    pub(crate) fn timed_out_returned(
+        &mut self,
+        visit: &mut Visit,
+        job: JobId,
+        outcome: TimeoutOutcome,
+        now: Time,
+    ) -> Result<(), Refused> {
+        let outcome = match outcome {
+            TimeoutOutcome::Handled(_) if self.is(Mutant::HandledIsNoHang) => {
+                TimeoutOutcome::NoHang
+            }
+            outcome => outcome,
+        };
+        self.queue.timed_out_returned(visit, job, outcome, now)
+    }
+
+    pub(crate) fn timer_fired(&mut self, now: Time) {
+        match self.mutant {
+            Some(Mutant::TimerLost) => {}
+            Some(Mutant::TimerEarly) => self.queue.timer_fired(Time::from_ns(u64::MAX)),
+            _ => self.queue.timer_fired(now),
+        }
+    }
+
+    pub(crate) fn suspend(&mut self, now: Time) {
+        if !self.is(Mutant::SuspendLost) {
+            self.queue.suspend(now);
+        }
+    }
+
+    pub(crate) fn resume(&mut self, now: Time) -> bool {
+        if self.is(Mutant::SuspendLost) {
+            return true;
+        }
+        self.queue.resume(now)
+    }
+}

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A host, its clients, its device and its clock, all in one thread: plays operations on core.
+
+mod events;
+mod visits;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use ringfence_core::{Entry, Errno, JobId, Queue, Reservation, Time, Visit};
+
+use crate::check::{History, Verdict};
+use crate::coverage::{Coverage, Seen};
+use crate::mutant::{Mutant, Subject};
+use crate::op::{Op, Pick, RunAnswer};
+use crate::oracle::{Oracle, VisitId, WorkerIs};
+use crate::swarm::Plan;
+
+/// Who judges a run. Apart from showing that each finds bugs alone, there is no use in less than
+/// both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judges {
+    /// The model and the history's checkers.
+    Both,
+    /// The model alone.
+    Model,
+    /// The history's checkers alone.
+    History,
+}
+
+/// What went wrong, and when.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The index of the operation; the number of operations for what came to light at the end.
+    pub step: usize,
+    /// What went wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at step {}: {}", self.step, self.what)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Plays `plan`, then brings everything to its end.
+///
+/// # Errors
+///
+/// The first thing that is not as it should be.
+pub fn run(plan: &Plan, mutant: Option<Mutant>, judges: Judges) -> Result<Coverage, Failure> {
+    let fail = |step, what| Failure { step, what };
+    let mut world = World::new(plan, mutant, judges).map_err(|what| fail(0, what))?;
+    for (step, op) in plan.ops.iter().enumerate() {
+        world.play(op).map_err(|what| fail(step, what))?;
+    }
+    world.finish().map_err(|what| fail(plan.ops.len(), what))?;
+    Ok(world
+        .oracle
+        .map(|oracle| oracle.coverage)
+        .unwrap_or_default())
+}
+
+/// A visit as its host keeps it: what it was told and has not answered.
+#[derive(Debug)]
+struct HostVisit {
+    id: VisitId,
+    context: ringfence_core::Context,
+    core: Visit,
+    runs: VecDeque<JobId>,
+    signals: VecDeque<JobId>,
+    timeout: Option<JobId>,
+}
+
+impl HostVisit {
+    fn owes(&self) -> bool {
+        !self.runs.is_empty() || !self.signals.is_empty() || self.timeout.is_some()
+    }
+}
+
+struct World {
+    subject: Subject,
+    oracle: Option<Oracle>,
+    history: History,
+    judges: Judges,
+    credits: u32,
+    timeout: Option<u64>,
+    run_on_error: bool,
+    rooms: Vec<(Reservation, Option<u64>, bool)>,
+    next_seqno: u64,
+    visits: Vec<HostVisit>,
+    next_visit: VisitId,
+    worker: WorkerIs,
+    now: u64,
+    timer: Option<u64>,
+    /// Something has happened since a visit last was told that there is nothing for it.
+    unvisited: bool,
+}
+
+impl World {
+    fn new(plan: &Plan, mutant: Option<Mutant>, judges: Judges) -> Result<Self, String> {
+        let config = plan.config;
+        let storage = vec![Entry::FREE; plan.entries];
+        let mut queue = Queue::new(config, storage).map_err(|error| error.to_string())?;
+        if plan.reap_in_irq {
+            queue.allow_reap_in_irq();
+        }
+        let on_error = config.on_dependency_error;
+        Ok(Self {
+            subject: Subject::new(queue, mutant),
+            oracle: (judges != Judges::History)
+                .then(|| Oracle::new(config, plan.entries, plan.reap_in_irq)),
+            history: History::new(config, plan.reap_in_irq),
+            judges,
+            credits: config.credits,
+            timeout: config.timeout.map(crate::oracle::whole_ns),
+            run_on_error: on_error == ringfence_core::OnDependencyError::Run,
+            rooms: Vec::new(),
+            next_seqno: config.first_seqno,
+            visits: Vec::new(),
+            next_visit: 0,
+            worker: WorkerIs::Idle,
+            now: 0,
+            timer: None,
+            unvisited: false,
+        })
+    }
+
+    fn time(&self) -> Time {
+        Time::from_ns(self.now)
+    }
+
+    fn play(&mut self, op: &Op) -> Verdict {
+        self.act(op)?;
+        self.compare()
+    }
+
+    /// The history's verdict, where it counts.
+    fn heard(&self, verdict: Verdict) -> Verdict {
+        if self.judges == Judges::Model {
+            return Ok(());
+        }
+        verdict
+    }
+
+    /// What the model says must be what core said.
+    fn same<T: PartialEq + fmt::Debug>(
+        &mut self,
+        got: &T,
+        model: impl FnOnce(&mut Oracle) -> T,
+    ) -> Verdict {
+        let Some(oracle) = &mut self.oracle else {
+            return Ok(());
+        };
+        let want = model(oracle);
+        if *got == want {
+            return Ok(());
+        }
+        Err(format!("core says {got:?}, the model {want:?}"))
+    }
+
+    fn see(&mut self, what: Seen) {
+        if let Some(oracle) = &mut self.oracle {
+            oracle.coverage.see(what);
+        }
+    }
+
+    /// The job an operation is about.
+    fn choose(&self, pick: Pick, fitting: impl FnOnce(&History) -> Vec<u64>) -> Option<JobId> {
+        let (index, from) = match pick {
+            Pick::Fit(index) => (index, fitting(&self.history)),
+            Pick::Any(index) => (index, self.history.any()),
+            Pick::Gone(index) => {
+                // One not armed yet, or one before the oldest that is there.
+                let oldest = self.history.any().first().copied();
+                let back = oldest.unwrap_or(self.next_seqno).wrapping_sub(1);
+                let seqno = match index % 2 {
+                    0 => self.next_seqno.wrapping_add(u64::from(index / 2)),
+                    _ => back.wrapping_sub(u64::from(index / 2)),
+                };
+                return Some(JobId::from_seqno(seqno));
+            }
+        };
+        let index = usize::from(index).checked_rem(from.len())?;
+        from.get(index).copied().map(JobId::from_seqno)
+    }
+
+    /// Compares all there is to see of core with the model and the history.
+    fn compare(&mut self) -> Verdict {
+        let queue = &self.subject.queue;
+        queue.check_invariants().map_err(|v| v.to_string())?;
+        let at_rest = !self.unvisited && self.visits.is_empty() && self.worker == WorkerIs::Idle;
+        if self.judges != Judges::Model {
+            self.history.check_credits(queue.credits_used())?;
+            if at_rest {
+                self.history.at_rest(self.timer.is_some())?;
+            }
+        }
+        let Some(oracle) = &self.oracle else {
+            return Ok(());
+        };
+        let first = oracle.oldest().wrapping_sub(1);
+        for i in 0..oracle.len() as u64 + 2 {
+            let seqno = first.wrapping_add(i);
+            let (got, want) = (queue.state(JobId::from_seqno(seqno)), oracle.state(seqno));
+            if got != want {
+                return Err(format!("#{seqno} is {got}, in the model {want}"));
+            }
+        }
+        let got = (
+            queue.len(),
+            queue.credits_used(),
+            queue.stats(),
+            queue.lifecycle(),
+            queue.suspends(),
+            queue.driver_is_inside(),
+            (queue.is_unbound(), queue.is_closed()),
+            self.worker,
+        );
+        let want = (
+            oracle.len() as u64,
+            oracle.credits_used(),
+            *oracle.stats(),
+            oracle.lifecycle(),
+            oracle.suspends(),
+            oracle.driver_is_inside(),
+            (oracle.is_unbound(), oracle.is_closed()),
+            oracle.worker(),
+        );
+        if got != want {
+            return Err(format!("core has {got:?}, the model {want:?}"));
+        }
+        if at_rest && oracle.has_work() {
+            return Err("there is work and nobody comes".into());
+        }
+        Ok(())
+    }
+
+    /// After the faults: everything is answered, signalled, completed; every job must end. The
+    /// worker comes only when kicked.
+    fn finish(&mut self) -> Verdict {
+        let queue = &self.subject.queue;
+        let snapshot = queue.snapshot("sim", self.time()).to_string();
+        if snapshot.lines().count() as u64 != queue.len() + 1 {
+            return Err(format!("the snapshot does not show every job:\n{snapshot}"));
+        }
+        while self.history.is_suspended() {
+            self.play(&Op::Resume)?;
+        }
+        while !self.rooms.is_empty() {
+            self.play(&Op::Release(0))?;
+        }
+        while !self.visits.is_empty() {
+            self.carry_on(0, RunAnswer::Pending, 40)?;
+            self.compare()?;
+        }
+        let all_signal = [
+            (self.history.armed_only().len(), submit_plain()),
+            (self.history.armed() * 8, signal_dependency()),
+        ];
+        for (times, op) in all_signal {
+            for _ in 0..times {
+                self.play(&op)?;
+            }
+        }
+        for _ in 0..16 * (self.history.armed() + 4) {
+            if !self.go_on()? {
+                break;
+            }
+        }
+        if !self.history.is_over() {
+            self.play(&Op::Close(ringfence_core::ClosePolicy::Drain))?;
+            self.go_on()?;
+        }
+        let end = self.history.check_end();
+        if self.subject.queue.is_empty() {
+            self.heard(end)
+        } else {
+            end
+        }
+    }
+
+    /// One step towards the end; false if there is none left to take.
+    fn go_on(&mut self) -> Result<bool, String> {
+        if self.worker == WorkerIs::Coming {
+            self.play(&Op::Enter)?;
+            let at = self.visits.len() - 1;
+            self.carry_on(at, RunAnswer::Pending, 40)?;
+        } else if self.unvisited {
+            self.play(&serve_task())?;
+        } else if let Some(oldest) = self.history.on_hardware().first().copied() {
+            let hangs = oldest % 2 == 1 && self.history.may_hang(oldest);
+            if hangs && self.timer.is_some() {
+                self.play(&Op::Timer { due: true })?;
+            } else {
+                let job = Pick::Fit(0);
+                self.play(&Op::Complete { job, ok: true })?;
+            }
+        } else if !self.history.waiting_for_resources().is_empty() {
+            self.play(&Op::Resource(Pick::Fit(0)))?;
+        } else {
+            return Ok(false);
+        }
+        self.compare()?;
+        Ok(true)
+    }
+}
+
+const fn submit_plain() -> Op {
+    Op::Submit {
+        job: Pick::Fit(0),
+        open: 0,
+        abandoned: false,
+    }
+}
+
+const fn signal_dependency() -> Op {
+    Op::Dependency {
+        job: Pick::Fit(0),
+        ok: true,
+    }
+}
+
+const fn serve_task() -> Op {
+    Op::Serve {
+        context: ringfence_core::Context::Task,
+        answer: RunAnswer::Pending,
+        batch: 40,
+    }
+}
+
+/// An error number that tells where it came from.
+const fn error_of(what: &Op) -> Errno {
+    match what {
+        Op::Cancel(_) => Errno::EAGAIN,
+        Op::Dependency { .. } => Errno::EBADMSG,
+        Op::Complete { .. } => Errno::EFAULT,
+        Op::Kill => Errno::EOWNERDEAD,
+        Op::Unbind => Errno::ENODEV,
+        _ => Errno::EIO,
+    }
+}

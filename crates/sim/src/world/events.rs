@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What clients, the device and the clock do.
+
+use std::time::Duration;
+
+use ringfence_core::{
+    Cancelled, Completed, Errno, OnDependencyError, PrepareError, Refused, Request, RunOutcome,
+    Timeout,
+};
+
+use super::{error_of, World};
+use crate::check::{History, Verdict};
+use crate::coverage::Seen;
+use crate::op::{Op, Pick, RunAnswer};
+
+impl World {
+    pub(super) fn act(&mut self, op: &Op) -> Verdict {
+        match *op {
+            Op::Prepare {
+                cost,
+                timeout,
+                on_error,
+            } => self.prepare(cost, timeout, on_error).map(drop),
+            Op::Release(room) => {
+                let Some(room) = usize::from(room).checked_rem(self.rooms.len()) else {
+                    return Ok(());
+                };
+                self.subject.queue.release(self.rooms.swap_remove(room).0);
+                self.same(&(), |oracle| oracle.release(room))
+            }
+            Op::Arm(room) => match usize::from(room).checked_rem(self.rooms.len()) {
+                Some(room) => self.arm(room).map(drop),
+                None => Ok(()),
+            },
+            Op::Submit {
+                job,
+                open,
+                abandoned,
+            } => self.submit(job, u32::from(open), abandoned),
+            Op::Push { cost, open } => self.push(cost, open),
+            Op::Dependency { job, ok } => self.dependency(op, job, ok),
+            Op::Resource(job) => self.resource(job),
+            Op::Cancel(job) => self.cancel(op, job),
+            Op::Complete { job, ok } => match self.choose(job, History::on_hardware) {
+                Some(job) => self.complete(job, result(ok, error_of(op))),
+                None => Ok(()),
+            },
+            Op::Timer { due } => self.timer(due),
+            Op::Advance(by) => {
+                self.now += u64::from(by);
+                Ok(())
+            }
+            Op::Trigger => self.trigger(),
+            Op::Kill | Op::Unbind | Op::Close(_) | Op::Suspend | Op::Resume => self.whole(op),
+            _ => self.visit_op(op),
+        }
+    }
+
+    fn prepare(&mut self, cost: u8, timeout: u8, on_error: u8) -> Result<bool, String> {
+        let request = Request {
+            cost: u32::from(cost) % (self.credits.saturating_add(2)),
+            timeout: match timeout {
+                0 => Timeout::Inherit,
+                1 => Timeout::Never,
+                tens => Timeout::After(Duration::from_nanos(u64::from(tens) * 10)),
+            },
+            on_dependency_error: match on_error {
+                0 => None,
+                1 => Some(OnDependencyError::Fail),
+                _ => Some(OnDependencyError::Run),
+            },
+        };
+        let got = self.subject.queue.prepare(request);
+        let told = got.as_ref().map(|_| ()).map_err(|error| *error);
+        self.same(&told, |oracle| oracle.prepare(request))?;
+        let room = match got {
+            Ok(room) => room,
+            Err(error) => {
+                self.see(match error {
+                    PrepareError::Full => Seen::PrepareFull,
+                    PrepareError::CostAboveLimit { .. } => Seen::PrepareCost,
+                    PrepareError::Closed => Seen::PrepareClosed,
+                    PrepareError::Killed(_) => Seen::PrepareKilled,
+                });
+                return Ok(false);
+            }
+        };
+        let timeout = match request.timeout {
+            Timeout::Inherit => self.timeout,
+            Timeout::Never => None,
+            Timeout::After(span) => Some(crate::oracle::whole_ns(span)),
+        };
+        let runs = match on_error {
+            0 => self.run_on_error,
+            1 => false,
+            _ => true,
+        };
+        self.rooms.push((room, timeout, runs));
+        Ok(true)
+    }
+
+    fn arm(&mut self, room: usize) -> Result<u64, String> {
+        let (room_of_core, timeout, runs) = self.rooms.swap_remove(room);
+        let cost = room_of_core.cost();
+        let job = self.subject.queue.arm(room_of_core);
+        let seqno = job.map_err(|error| error.to_string())?.seqno();
+        self.same(&seqno, |oracle| oracle.arm(room))?;
+        self.next_seqno = seqno.wrapping_add(1);
+        if seqno == 0 {
+            self.see(Seen::Wrapped);
+        }
+        let verdict = self.history.arm(seqno, cost, timeout, runs);
+        self.heard(verdict)?;
+        Ok(seqno)
+    }
+
+    fn submit(&mut self, job: Pick, open: u32, abandoned: bool) -> Verdict {
+        let Some(job) = self.choose(job, History::armed_only) else {
+            return Ok(());
+        };
+        let now = self.time();
+        let got = self.subject.submit(job, open, abandoned, now);
+        let seqno = job.seqno();
+        self.same(&got.is_ok(), |oracle| oracle.submit(seqno, open, abandoned))?;
+        self.note_refusal(got);
+        if got.is_err() {
+            return Ok(());
+        }
+        self.unvisited = true;
+        if self.history.is_over() {
+            self.see(Seen::SubmittedLate);
+        }
+        let verdict = self.history.submit(seqno, open, abandoned);
+        self.heard(verdict)
+    }
+
+    fn push(&mut self, cost: u8, open: u8) -> Verdict {
+        if !self.prepare(cost, 0, 0)? {
+            return Ok(());
+        }
+        let seqno = self.arm(self.rooms.len() - 1)?;
+        let armed = self.history.armed_only();
+        let at = armed.iter().position(|other| *other == seqno).unwrap_or(0);
+        // More armed jobs than a byte can tell would only make this submit another one.
+        self.submit(Pick::Fit(at as u8), u32::from(open), false)?;
+        self.serve(ringfence_core::Context::Submit, RunAnswer::Pending, 40)
+    }
+
+    fn dependency(&mut self, op: &Op, job: Pick, ok: bool) -> Verdict {
+        let Some(job) = self.choose(job, History::waiting_for_fences) else {
+            return Ok(());
+        };
+        let result = result(ok, error_of(op));
+        let got = self.subject.dependency(job, result);
+        let seqno = job.seqno();
+        self.same(&got.is_ok(), |oracle| oracle.dependency(seqno, result))?;
+        self.note_refusal(got);
+        if got.is_err() {
+            // A job that was killed waits no more; its fences signal all the same.
+            return Ok(());
+        }
+        self.unvisited = true;
+        let verdict = self.history.dependency(seqno, result);
+        self.heard(verdict)
+    }
+
+    fn resource(&mut self, job: Pick) -> Verdict {
+        let Some(job) = self.choose(job, History::waiting_for_resources) else {
+            return Ok(());
+        };
+        let got = self.subject.queue.resource_signalled(job);
+        let seqno = job.seqno();
+        self.same(&got.is_ok(), |oracle| oracle.resource(seqno))?;
+        self.note_refusal(got);
+        if got.is_err() && self.history.resource(seqno).is_err() {
+            return Ok(());
+        }
+        self.unvisited = true;
+        let verdict = self.history.resource(seqno);
+        self.heard(verdict)
+    }
+
+    fn cancel(&mut self, op: &Op, job: Pick) -> Verdict {
+        let Some(job) = self.choose(job, History::not_started) else {
+            return Ok(());
+        };
+        let error = error_of(op);
+        let got = self.subject.cancel(job, error);
+        let seqno = job.seqno();
+        let granted = got.ok().map(|got| got == Cancelled::Yes);
+        self.same(&granted, |oracle| oracle.cancel(seqno, error))?;
+        self.see(match granted {
+            Some(true) => Seen::CancelYes,
+            Some(false) => Seen::CancelTooLate,
+            None => Seen::CancelUnknown,
+        });
+        let Some(granted) = granted else {
+            return Ok(());
+        };
+        self.unvisited = true;
+        let verdict = self.history.cancel(seqno, error, granted);
+        self.heard(verdict)
+    }
+
+    pub(super) fn complete(
+        &mut self,
+        job: ringfence_core::JobId,
+        result: Result<(), Errno>,
+    ) -> Verdict {
+        let got = self.subject.complete(job, result);
+        let seqno = job.seqno();
+        self.same(&got, |oracle| oracle.complete(seqno, result))?;
+        self.unvisited = true;
+        let finished = got == Completed::Finished;
+        self.see(if finished {
+            Seen::CompletionInTime
+        } else {
+            Seen::CompletionLate
+        });
+        let verdict = self.history.complete(seqno, result, finished);
+        self.heard(verdict)
+    }
+
+    fn timer(&mut self, due: bool) -> Verdict {
+        if let (true, Some(at)) = (due, self.timer) {
+            self.now = self.now.max(at);
+        }
+        self.timer = None;
+        self.unvisited = true;
+        let (now, at) = (self.now, self.time());
+        self.subject.timer_fired(at);
+        self.same(&(), |oracle| oracle.timer_fired(now))
+    }
+
+    fn trigger(&mut self) -> Verdict {
+        let at = self.time();
+        let got = self.subject.queue.trigger_timeout(at);
+        self.unvisited = true;
+        self.same(&got, crate::oracle::Oracle::trigger)?;
+        self.see(if got {
+            Seen::TriggerYes
+        } else {
+            Seen::TriggerNo
+        });
+        let verdict = self.history.trigger(got);
+        self.heard(verdict)
+    }
+
+    fn whole(&mut self, op: &Op) -> Verdict {
+        self.unvisited = true;
+        let (now, at, error) = (self.now, self.time(), error_of(op));
+        match op {
+            Op::Kill => {
+                self.subject.queue.kill(error);
+                self.history.kill(error);
+                self.same(&(), |oracle| oracle.kill(error))
+            }
+            Op::Unbind => {
+                self.subject.queue.unbind(error);
+                self.history.unbind(error);
+                self.same(&(), |oracle| oracle.unbind(error))
+            }
+            Op::Close(policy) => {
+                self.subject.queue.close(*policy);
+                self.history.close(*policy);
+                self.same(&(), |oracle| oracle.close(*policy))
+            }
+            Op::Suspend => {
+                self.subject.suspend(at);
+                self.history.suspend(now);
+                self.same(&(), |oracle| oracle.suspend(now))
+            }
+            _ => {
+                let got = self.subject.resume(at);
+                self.history.resume(now);
+                if !got {
+                    self.see(Seen::ResumeRefused);
+                }
+                self.same(&got, |oracle| oracle.resume(now))
+            }
+        }
+    }
+
+    pub(super) fn note_refusal(&mut self, got: Result<(), Refused>) {
+        let Err(error) = got else { return };
+        self.see(match error {
+            Refused::Unknown => Seen::RefusedUnknown,
+            Refused::Illegal { .. } => Seen::RefusedIllegal,
+            Refused::NotHeld => Seen::RefusedNotHeld,
+            Refused::Count => Seen::RefusedCount,
+        });
+    }
+}
+
+/// What a run callback says, in core's words.
+pub(super) const fn outcome_of(answer: RunAnswer) -> RunOutcome {
+    match answer {
+        RunAnswer::Pending => RunOutcome::Pending,
+        RunAnswer::Done => RunOutcome::Done,
+        RunAnswer::Failed => RunOutcome::Failed(Errno::EIO),
+        RunAnswer::NoResources => RunOutcome::NoResources,
+    }
+}
+
+const fn result(ok: bool, error: Errno) -> Result<(), Errno> {
+    if ok {
+        Ok(())
+    } else {
+        Err(error)
+    }
+}

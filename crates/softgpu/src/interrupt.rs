@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Interrupts, and the thread that delivers them.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Duration;
+
+use crate::clock::now_ns;
+use crate::context::ContextId;
+use crate::fault::Fault;
+use crate::sync::lock;
+
+/// What the device tells the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interrupt {
+    /// The context's fence reached a value.
+    ///
+    /// Fences that are reached while an interrupt for the same context waits to be delivered do not
+    /// raise another: `value` is the newest. A careful driver believes
+    /// [`fence_value`](crate::Context::fence_value) rather than this, since hardware has been known
+    /// to raise spurious interrupts.
+    FenceReached {
+        /// The context.
+        context: ContextId,
+        /// The fence value.
+        value: u64,
+    },
+    /// The context faulted and has stopped until it is reset.
+    Fault {
+        /// The context.
+        context: ContextId,
+        /// What happened.
+        fault: Fault,
+    },
+    /// The whole device was reset while the context had work, and that work is lost. It has
+    /// stopped until it is reset.
+    ContextLost {
+        /// The context.
+        context: ContextId,
+    },
+    /// The firmware has died: nothing runs until the device is reset. Every handler is told.
+    FirmwareDied,
+}
+
+type Handler = Box<dyn Fn(&Interrupt) + Send + Sync>;
+
+/// A handler and whether it may run.
+struct Cell {
+    handler: Handler,
+    state: Mutex<CellState>,
+    idle: Condvar,
+}
+
+#[derive(Default)]
+struct CellState {
+    removed: bool,
+    running: Option<ThreadId>,
+}
+
+impl Cell {
+    /// Runs the handler unless it has been removed. `None` if it panicked.
+    fn call(&self, interrupt: &Interrupt) -> Option<()> {
+        {
+            let mut state = lock(&self.state);
+            if state.removed {
+                return Some(());
+            }
+            state.running = Some(thread::current().id());
+        }
+        let result = catch_unwind(AssertUnwindSafe(|| (self.handler)(interrupt)));
+        lock(&self.state).running = None;
+        self.idle.notify_all();
+        result.ok()
+    }
+
+    fn remove(&self) {
+        let mut state = lock(&self.state);
+        state.removed = true;
+        let this = thread::current().id();
+        while state.running.is_some_and(|thread| thread != this) {
+            state = self
+                .idle
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// The place for one handler: a context's or the device's.
+#[derive(Default)]
+pub(crate) struct HandlerSlot(Mutex<Option<Arc<Cell>>>);
+
+impl HandlerSlot {
+    /// Installs `handler`; `None` if there is one.
+    pub(crate) fn install(self: &Arc<Self>, handler: Handler) -> Option<HandlerGuard> {
+        let mut place = lock(&self.0);
+        if place.is_some() {
+            return None;
+        }
+        let cell = Arc::new(Cell {
+            handler,
+            state: Mutex::default(),
+            idle: Condvar::new(),
+        });
+        *place = Some(Arc::clone(&cell));
+        Some(HandlerGuard {
+            slot: Arc::clone(self),
+            cell,
+        })
+    }
+
+    fn get(&self) -> Option<Arc<Cell>> {
+        lock(&self.0).clone()
+    }
+}
+
+/// A context's interrupt line. It is apart from the context so that an interrupt on its way does
+/// not keep the context's memory.
+pub(crate) struct Line {
+    pub(crate) context: ContextId,
+    pub(crate) handler: Arc<HandlerSlot>,
+    /// The context's fence.
+    fence: AtomicU64,
+    /// A fence interrupt is on its way.
+    pending: AtomicBool,
+}
+
+impl Line {
+    pub(crate) fn new(context: ContextId) -> Self {
+        Self {
+            context,
+            handler: Arc::default(),
+            fence: AtomicU64::new(0),
+            pending: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn fence_value(&self) -> u64 {
+        self.fence.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn write_fence(&self, value: u64) {
+        self.fence.store(value, Ordering::Release);
+    }
+}
+
+/// An installed interrupt handler. Dropping it removes the handler.
+///
+/// Removal waits for a call in progress: when it has returned, the handler does not run and never
+/// will again. The one exception is removal from within the handler itself, which cannot wait for
+/// itself; that call is the last.
+#[must_use = "dropping it removes the handler"]
+pub struct HandlerGuard {
+    slot: Arc<HandlerSlot>,
+    cell: Arc<Cell>,
+}
+
+impl HandlerGuard {
+    /// Removes the handler, as dropping does. May sleep.
+    pub fn remove(self) {}
+}
+
+impl Drop for HandlerGuard {
+    fn drop(&mut self) {
+        let removed = {
+            let mut place = lock(&self.slot.0);
+            match &*place {
+                Some(cell) if Arc::ptr_eq(cell, &self.cell) => place.take(),
+                _ => None,
+            }
+        };
+        self.cell.remove();
+        drop(removed);
+    }
+}
+
+/// An interrupt on its way.
+struct Pending {
+    slot: Arc<HandlerSlot>,
+    what: What,
+}
+
+enum What {
+    /// The newest fence value of the context, whatever it is on delivery.
+    Fence(Arc<Line>),
+    Exactly(Interrupt),
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Pending>,
+    /// Interrupts that are held back, with the time of their delivery.
+    late: Vec<(u64, Pending)>,
+    stop: bool,
+}
+
+/// The interrupt controller: raised anywhere, delivered one at a time by one thread.
+#[derive(Default)]
+pub(crate) struct Interrupts {
+    state: Mutex<State>,
+    raised: Condvar,
+    /// The handler of what concerns no single context.
+    pub(crate) device: Arc<HandlerSlot>,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) panics: AtomicU64,
+}
+
+impl Interrupts {
+    /// Raises the interrupt for the newest fence value of a context.
+    pub(crate) fn raise_fence(&self, line: &Arc<Line>) {
+        if line.pending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let slot = Arc::clone(&line.handler);
+        self.push(Pending {
+            slot,
+            what: What::Fence(Arc::clone(line)),
+        });
+    }
+
+    pub(crate) fn raise(&self, slot: &Arc<HandlerSlot>, interrupt: Interrupt) {
+        self.push(Pending {
+            slot: Arc::clone(slot),
+            what: What::Exactly(interrupt),
+        });
+    }
+
+    /// Raises `interrupt` when `delay` has gone by.
+    pub(crate) fn raise_late(
+        &self,
+        slot: &Arc<HandlerSlot>,
+        interrupt: Interrupt,
+        delay: Duration,
+    ) {
+        let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+        let due = now_ns().saturating_add(delay);
+        let pending = Pending {
+            slot: Arc::clone(slot),
+            what: What::Exactly(interrupt),
+        };
+        lock(&self.state).late.push((due, pending));
+        self.raised.notify_one();
+    }
+
+    fn push(&self, pending: Pending) {
+        lock(&self.state).queue.push_back(pending);
+        self.raised.notify_one();
+    }
+
+    /// Makes [`run`](Self::run) return after the call in progress; what is undelivered is dropped.
+    pub(crate) fn stop(&self) {
+        lock(&self.state).stop = true;
+        self.raised.notify_one();
+    }
+
+    /// Delivers interrupts until [`stop`](Self::stop).
+    pub(crate) fn run(&self) {
+        while let Some(pending) = self.next() {
+            let interrupt = match pending.what {
+                What::Exactly(interrupt) => interrupt,
+                What::Fence(line) => {
+                    // First the flag, then the value: a fence written in between raises again.
+                    line.pending.swap(false, Ordering::AcqRel);
+                    Interrupt::FenceReached {
+                        context: line.context,
+                        value: line.fence_value(),
+                    }
+                }
+            };
+            self.delivered.fetch_add(1, Ordering::Relaxed);
+            if let Some(cell) = pending.slot.get() {
+                if cell.call(&interrupt).is_none() {
+                    self.panics.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        let mut state = lock(&self.state);
+        let left = (
+            std::mem::take(&mut state.queue),
+            std::mem::take(&mut state.late),
+        );
+        drop(state);
+        drop(left);
+    }
+
+    /// Sleeps until there is an interrupt to deliver; `None` when stopped.
+    fn next(&self) -> Option<Pending> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.stop {
+                return None;
+            }
+            let now = if state.late.is_empty() { 0 } else { now_ns() };
+            let earliest = (0..state.late.len()).min_by_key(|&index| state.late[index].0);
+            if let Some(index) = earliest.filter(|&index| state.late[index].0 <= now) {
+                return Some(state.late.remove(index).1);
+            }
+            if let Some(pending) = state.queue.pop_front() {
+                return Some(pending);
+            }
+            state = match earliest {
+                None => self
+                    .raised
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(index) => {
+                    let rest = Duration::from_nanos(state.late[index].0 - now);
+                    let result = self.raised.wait_timeout(state, rest);
+                    result.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}

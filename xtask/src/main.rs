@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Development commands: `cargo xtask test`, `purity`, `ci`.
+//!
+//! What they do is what cargo does; nothing here knows where artefacts go.
+
+mod purity;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use run::{cargo, in_root, Failed, Step};
+
+#[derive(Parser)]
+#[command(
+    about = "Development commands of Ringfence",
+    arg_required_else_help = true
+)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs all tests: unit, property, conformance, compile-fail, documentation, shuttle, loom.
+    Test,
+    /// Checks that core has no std, no alloc, no unsafe code, no atomics, no dependency.
+    Purity,
+    /// Runs what the gate runs.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Test => test(),
+        Command::Purity => purity::check(),
+        Command::Ci => in_root(Step::new("bash").args([".ci/run"])),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(what)) => {
+            eprintln!("xtask: failed: {what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Every test there is. The model checkers replace the locks of the crate they check, so they
+/// are builds of their own, of that crate alone.
+fn test() -> Result<(), Failed> {
+    cargo(&[
+        "test",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--no-fail-fast",
+    ])?;
+    cargo(&["test", "--workspace", "--doc", "--locked"])?;
+    model_checked("shuttle", &["--test", "shuttle"])?;
+    model_checked("loom", &["--lib", "loom_"])
+}
+
+/// Tests `ringfence` under a model checker's locks and threads.
+fn model_checked(feature: &str, which: &[&str]) -> Result<(), Failed> {
+    let mut args = vec![
+        "test",
+        "--locked",
+        "--package",
+        "ringfence",
+        "--features",
+        feature,
+    ];
+    args.extend(which);
+    cargo(&args)
+}
