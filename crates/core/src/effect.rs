@@ -32,6 +32,32 @@ impl fmt::Debug for JobId {
     }
 }
 
+/// Which time a job is on the hardware: it is run once, and may be replayed after resets.
+///
+/// A completion belongs to an attempt. One of an earlier attempt, as an interrupt from before a
+/// reset that comes late, is counted and ignored: it must not end a job that is being done again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[repr(transparent)]
+pub struct Attempt(u8);
+
+impl Attempt {
+    /// The one that run begins.
+    pub const FIRST: Self = Self(0);
+
+    /// The next one, by a replay. `None` after 255 replays.
+    pub(crate) const fn next(self) -> Option<Self> {
+        match self.0.checked_add(1) {
+            Some(next) => Some(Self(next)),
+            None => None,
+        }
+    }
+
+    /// How often the job has been replayed.
+    pub const fn replays(self) -> u8 {
+        self.0
+    }
+}
+
 /// How a job ended. Each armed job ends in exactly one way.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {
@@ -63,6 +89,7 @@ impl Outcome {
 /// | `Reap` | only where payloads are declared safe to drop there | kick | yes | yes | yes |
 /// | `Run` | kick | kick | kick | where bypass is on | yes |
 /// | `TimedOut` | kick | kick | kick | kick | yes |
+/// | `Recover` | kick | kick | kick | kick | yes |
 /// | `Closed` | kick | kick | yes | yes | yes |
 /// | `ArmTimer` | yes | yes | yes | yes | yes |
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -113,6 +140,12 @@ pub enum Effect {
         job: JobId,
         /// How many more extensions the driver may ask for.
         extensions_left: u8,
+    },
+    /// Have the device's recovery stop the queue and deal with the hang that a timeout callback
+    /// found at this job. The queue holds still until it is started again. Handed out once.
+    Recover {
+        /// The job, which may end meanwhile.
+        job: JobId,
     },
     /// Take the job's payload out of the host's storage, in this lock hold, and drop it after.
     Reap {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The storage of one job, lent to core by the host.
 
-use crate::effect::Outcome;
+use crate::effect::{Attempt, Outcome};
 use crate::error::Errno;
 use crate::state::{JobEvent, State};
 use crate::time::Time;
@@ -16,6 +16,10 @@ pub(crate) enum Lent {
     Run,
     /// To the timeout callback.
     Timeout,
+    /// To who has stopped the queue and walks its jobs.
+    Walk,
+    /// To the replay callback.
+    Replay,
 }
 
 /// The storage of one job. A host lends core a power of two of them at creation.
@@ -32,6 +36,8 @@ pub struct Entry {
     /// Run although a dependency failed.
     pub(crate) run_on_dependency_error: bool,
     pub(crate) extensions: u8,
+    /// How often it has been put on the hardware again.
+    pub(crate) attempt: Attempt,
     /// Dependencies that have not signalled.
     pub(crate) open: u32,
     pub(crate) cost: u32,
@@ -51,6 +57,7 @@ impl Entry {
         resource_wait: false,
         run_on_dependency_error: false,
         extensions: 0,
+        attempt: Attempt::FIRST,
         open: 0,
         cost: 0,
         timeout_ns: 0,
@@ -119,6 +126,8 @@ pub enum PrepareError {
     Closed,
     /// The queue was killed with this error.
     Killed(Errno),
+    /// The queue was banned: too many of its jobs were guilty of hangs or faults.
+    Banned,
 }
 
 impl PrepareError {
@@ -129,6 +138,7 @@ impl PrepareError {
             Self::CostAboveLimit { .. } => Errno::EINVAL,
             Self::Closed => Errno::ECANCELED,
             Self::Killed(error) => error,
+            Self::Banned => Errno::EIO,
         }
     }
 }
@@ -145,6 +155,9 @@ impl core::fmt::Display for PrepareError {
             }
             Self::Closed => f.write_str("the queue is closed"),
             Self::Killed(error) => write!(f, "the queue was killed with {error}"),
+            Self::Banned => {
+                f.write_str("the queue is banned: too many of its jobs hung or faulted")
+            }
         }
     }
 }
@@ -167,6 +180,12 @@ pub enum Refused {
     NotHeld,
     /// A count would go below zero or above its range.
     Count,
+    /// Somebody else has stopped the queue.
+    Stopped,
+    /// The queue is not stopped, or a driver callback or a walk is still out.
+    NotQuiet,
+    /// The queue is being closed and its time for that is up: nothing is begun any more.
+    Overdue,
 }
 
 impl core::fmt::Display for Refused {
@@ -176,6 +195,9 @@ impl core::fmt::Display for Refused {
             Self::Illegal { state, event } => write!(f, "{event:?} cannot happen to a {state} job"),
             Self::NotHeld => f.write_str("this visit does not hold the job it answers for"),
             Self::Count => f.write_str("a count would leave its range"),
+            Self::Stopped => f.write_str("somebody else has stopped the queue"),
+            Self::NotQuiet => f.write_str("the queue is not stopped, or a job of it is still lent"),
+            Self::Overdue => f.write_str("the time for closing the queue is up"),
         }
     }
 }

@@ -37,6 +37,8 @@ mod credit;
 pub mod effect;
 pub mod entry;
 pub mod error;
+mod guilt;
+pub mod log;
 pub mod queue;
 pub mod snapshot;
 pub mod state;
@@ -44,14 +46,17 @@ pub mod stats;
 pub mod time;
 mod timeout;
 
-pub use effect::{Context, Effect, JobId, Outcome, Visit};
+pub use effect::{Attempt, Context, Effect, JobId, Outcome, Visit};
 pub use entry::{Entry, HasEntry, PrepareError, Refused};
 pub use error::Errno;
+pub use guilt::{Ban, Standing};
+pub use log::{Record, What};
 pub use queue::{
     Cancelled, ClosePolicy, Completed, Config, ConfigError, Lifecycle, OnDependencyError, Queue,
-    Request, Reservation, RunOutcome, Timeout, TimeoutOutcome, Violation, WorkerRest,
+    ReplayOutcome, Request, Reservation, RunOutcome, TimeoutOutcome, Violation, Walked, WorkerRest,
 };
 pub use snapshot::Snapshot;
 pub use state::State;
 pub use stats::Stats;
 pub use time::{Now, Time};
+pub use timeout::Timeout;

@@ -23,6 +23,7 @@ mod intake;
 mod invariants;
 mod lifecycle;
 mod look;
+mod recovery;
 
 use core::marker::PhantomData;
 use core::time::Duration;
@@ -31,14 +32,17 @@ use crate::credit::Credits;
 use crate::effect::{JobId, Outcome};
 use crate::entry::{Entry, HasEntry, Refused};
 use crate::error::Errno;
+use crate::guilt::{Ban, Guilt};
+use crate::log::{Log, LogHead, What};
 use crate::state::{JobEvent, State};
 use crate::stats::Counts;
 use crate::timeout::HeadClock;
 
 pub use hardware::{Completed, RunOutcome, TimeoutOutcome};
-pub use intake::{Cancelled, Request, Reservation, Timeout};
+pub use intake::{Cancelled, Request, Reservation};
 pub use invariants::Violation;
 pub use lifecycle::{ClosePolicy, Lifecycle, WorkerRest};
+pub use recovery::{ReplayOutcome, Walked};
 
 /// What happens to a job one of whose dependencies failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -69,6 +73,11 @@ pub struct Config {
     pub on_dependency_error: OnDependencyError,
     /// The sequence number of the first job.
     pub first_seqno: u64,
+    /// How many guilty jobs ban the queue; `None` for never.
+    pub ban: Option<Ban>,
+    /// How long closing may take. Then what has not run is cancelled, and the driver is asked
+    /// about each job that is on the hardware, for the last time. `None` for as long as it takes.
+    pub close_timeout: Option<Duration>,
 }
 
 impl Default for Config {
@@ -81,6 +90,8 @@ impl Default for Config {
             extensions_max: 8,
             on_dependency_error: OnDependencyError::Fail,
             first_seqno: 1,
+            ban: None,
+            close_timeout: None,
         }
     }
 }
@@ -94,6 +105,8 @@ pub enum ConfigError {
     NoCredits,
     /// Bypass without a budget.
     NoBypassBudget,
+    /// A ban at no strike at all.
+    NoStrikes,
 }
 
 impl core::fmt::Display for ConfigError {
@@ -107,6 +120,7 @@ impl core::fmt::Display for ConfigError {
             }
             Self::NoCredits => f.write_str("a queue needs at least one credit"),
             Self::NoBypassBudget => f.write_str("bypass needs a budget of at least one job"),
+            Self::NoStrikes => f.write_str("a ban needs at least one strike"),
         }
     }
 }
@@ -157,6 +171,14 @@ pub struct Queue<S, P = Entry> {
     worker: Worker,
     /// No driver callback is handed out any more.
     unbound: bool,
+    /// Somebody has stopped the queue.
+    stopped: bool,
+    /// Closing it has taken too long: every head's time is up.
+    overdue: bool,
+    /// Somebody has closed it.
+    closing: bool,
+    /// The driver wants a recovery.
+    recovery: Recovery,
     closed_told: bool,
     /// Payloads may be dropped in interrupt context.
     irq_droppable: bool,
@@ -170,10 +192,26 @@ pub struct Queue<S, P = Entry> {
     /// Run callbacks handed out, and those of them by a submitter.
     ran: u64,
     bypassed: u64,
+    log_head: LogHead,
     clock: HeadClock,
     counts: Counts,
+    guilt: Guilt,
+    /// The job that is lent to who has stopped the queue.
+    walked: Option<u64>,
     config: Config,
+    log: Log,
     _element: PhantomData<fn() -> P>,
+}
+
+/// What the queue knows of a recovery that its driver wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Recovery {
+    /// None.
+    None,
+    /// Because of this job; the host has not been told.
+    Wanted(u64),
+    /// The host has been told.
+    Told(u64),
 }
 
 /// What the queue knows of its worker.
@@ -204,6 +242,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if config.bypass && config.bypass_budget == 0 {
             return Err(ConfigError::NoBypassBudget);
         }
+        if config.ban.is_some_and(|ban| ban.strikes == 0) {
+            return Err(ConfigError::NoStrikes);
+        }
         for element in entries.iter_mut() {
             *element.entry_mut() = Entry::FREE;
         }
@@ -226,6 +267,14 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             suspends: 0,
             lifecycle: Lifecycle::Open,
             unbound: false,
+            stopped: false,
+            overdue: false,
+            closing: false,
+            recovery: Recovery::None,
+            guilt: Guilt::new(),
+            walked: None,
+            log_head: LogHead::default(),
+            log: Log::new(),
             closed_told: false,
             irq_droppable: false,
             config,
@@ -305,9 +354,26 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         self.entry(job.0).map_or(State::Free, |entry| entry.state)
     }
 
-    /// True while the driver has been handed a job and has not answered, by either callback.
+    /// True while the driver has been handed a job and has not answered, by whichever callback, or
+    /// a walk has.
     pub fn driver_is_inside(&self) -> bool {
+        self.callback_is_out() || self.walked.is_some()
+    }
+
+    fn callback_is_out(&self) -> bool {
         self.runs != 0 || self.clock.is_asking()
+    }
+
+    /// True while no driver callback may be handed out, for whatever reason.
+    #[inline]
+    fn is_held(&self) -> bool {
+        self.suspends != 0 || self.stopped || self.recovery != Recovery::None
+    }
+
+    /// Keeps in mind that something has happened, at the time that was read last.
+    #[inline]
+    fn note(&mut self, what: What, seqno: u64) {
+        self.log.write(&mut self.log_head, what, seqno);
     }
 
     #[inline]
@@ -355,6 +421,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if held {
             self.credits.give_back(cost);
         }
+        self.note(What::of(outcome), seqno);
         Ok(())
     }
 
@@ -382,7 +449,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     fn refusal(&self) -> Option<Errno> {
         match self.lifecycle {
             Lifecycle::Open => None,
-            Lifecycle::Closing(_) => Some(Errno::ECANCELED),
+            Lifecycle::Closing(_) | Lifecycle::Banned => Some(Errno::ECANCELED),
             Lifecycle::Killed(error) => Some(error),
         }
     }

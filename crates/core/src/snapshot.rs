@@ -5,6 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::entry::{Entry, HasEntry, Lent};
+use crate::guilt::Standing;
 use crate::queue::{Lifecycle, Queue};
 use crate::state::State;
 use crate::time::Time;
@@ -16,6 +17,17 @@ pub struct Snapshot<'q, S, P = Entry> {
     queue: &'q Queue<S, P>,
     name: &'q str,
     now: Time,
+    with_events: bool,
+}
+
+impl<S, P> Snapshot<'_, S, P> {
+    /// With the queue's last events below its jobs, oldest first: the time in seconds, the job,
+    /// what happened.
+    #[must_use]
+    pub fn with_events(mut self) -> Self {
+        self.with_events = true;
+        self
+    }
 }
 
 impl<S, P> fmt::Debug for Snapshot<'_, S, P> {
@@ -33,6 +45,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             queue: self,
             name,
             now,
+            with_events: false,
         }
     }
 }
@@ -60,6 +73,19 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> fmt::Display for Snapshot<'_, S, P
             Lifecycle::Open => f.write_str("open")?,
             Lifecycle::Closing(policy) => write!(f, "closing ({policy:?})")?,
             Lifecycle::Killed(error) => write!(f, "killed ({error})")?,
+            Lifecycle::Banned => f.write_str("banned")?,
+        }
+        if queue.is_stopped() {
+            f.write_str(", stopped")?;
+        }
+        if let Some(job) = queue.wants_recovery() {
+            write!(f, ", wants a recovery because of {job:?}")?;
+        }
+        if let Standing::Good {
+            strikes: strikes @ 1..,
+        } = queue.standing()
+        {
+            write!(f, ", {strikes} strikes")?;
         }
         if queue.suspends() != 0 {
             write!(f, ", suspended {} times", queue.suspends())?;
@@ -73,7 +99,13 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> fmt::Display for Snapshot<'_, S, P
             queue.config().credits,
             queue.queued(),
         )?;
-        queue.each_entry(|seqno, entry| self.job(f, seqno, entry))
+        queue.each_entry(|seqno, entry| self.job(f, seqno, entry))?;
+        if !self.with_events {
+            return Ok(());
+        }
+        queue
+            .events()
+            .try_for_each(|record| writeln!(f, "  {record}"))
     }
 }
 
@@ -91,6 +123,11 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Snapshot<'_, S, P> {
             Lent::No => {}
             Lent::Run => f.write_str(" in the run callback")?,
             Lent::Timeout => f.write_str(" in the timeout callback")?,
+            Lent::Walk => f.write_str(" looked at")?,
+            Lent::Replay => f.write_str(" in the replay callback")?,
+        }
+        if entry.attempt.replays() != 0 {
+            write!(f, " replayed {} times", entry.attempt.replays())?;
         }
         if entry.extensions != 0 {
             write!(f, " extended {} times", entry.extensions)?;

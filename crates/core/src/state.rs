@@ -44,6 +44,8 @@ pub enum JobEvent {
     Run,
     /// The run callback left it on the hardware.
     Pend,
+    /// After a reset it is put on the hardware again, with the fence it has.
+    Replay,
     /// The run callback had no resources, or never started it: back to its place in line.
     Requeue,
     /// Its outcome became known.
@@ -69,8 +71,10 @@ pub const TRANSITIONS: &[(State, JobEvent, State)] = &[
     (State::Running,    JobEvent::Pend,        State::Pending),
     (State::Running,    JobEvent::Requeue,     State::Queued),
     (State::Running,    JobEvent::Finish,      State::Done),
+    (State::Pending,    JobEvent::Replay,      State::Pending),
     (State::Pending,    JobEvent::Finish,      State::Done),
-    // Completion may come before the run callback returns, and while a timeout is looked into.
+    // Completion may come before the run callback returns, and while a timeout is looked into or a
+    // stopped queue is walked.
     (State::Done,       JobEvent::Return,      State::Done),
     (State::Signalling, JobEvent::Return,      State::Signalling),
     (State::Signalled,  JobEvent::Return,      State::Signalled),
@@ -120,12 +124,13 @@ impl State {
 
 impl JobEvent {
     /// All events.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Arm,
         Self::Submit,
         Self::Dependency,
         Self::Run,
         Self::Pend,
+        Self::Replay,
         Self::Requeue,
         Self::Finish,
         Self::Return,

@@ -44,6 +44,12 @@ pub struct Stats {
     pub timed_out: u64,
     /// Times the worker was kicked.
     pub kicks: u64,
+    /// Replays: jobs put on the hardware again after a reset.
+    pub replays: u64,
+    /// Guilty jobs.
+    pub strikes: u64,
+    /// Recoveries that timeout callbacks asked for.
+    pub recoveries: u64,
 }
 
 /// What is counted of jobs that do not go the ordinary way. The rest of [`Stats`] follows from
@@ -60,4 +66,7 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
     pub(crate) cancelled: u64,
     pub(crate) timed_out: u64,
+    pub(crate) replays: u64,
+    pub(crate) strikes: u64,
+    pub(crate) recoveries: u64,
 }

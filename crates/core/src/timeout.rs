@@ -10,6 +10,40 @@ use core::time::Duration;
 
 use crate::time::{nanoseconds, Time};
 
+/// How long a job may be at the head of the line, on the hardware.
+///
+/// A job's own word counts before its queue's, that before its device's, that before the
+/// process's: see [`Timeout::or`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Timeout {
+    /// As long as the next wider scope says.
+    #[default]
+    Inherit,
+    /// For ever.
+    Never,
+    /// This long.
+    After(Duration),
+}
+
+impl Timeout {
+    /// This one, or what `wider` says where this one says nothing.
+    #[must_use]
+    pub const fn or(self, wider: Self) -> Self {
+        match self {
+            Self::Inherit => wider,
+            said => said,
+        }
+    }
+
+    /// The time there is; `None` for ever, also where nobody has said anything.
+    pub const fn span(self) -> Option<Duration> {
+        match self {
+            Self::After(span) => Some(span),
+            Self::Inherit | Self::Never => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     /// No job is timed.
@@ -39,6 +73,8 @@ pub(crate) struct HeadClock {
     timer: Option<Time>,
     /// Whose time was ended while the driver was being asked about an older job.
     up_next: Option<u64>,
+    /// When the time of the whole queue is up, as it is being closed.
+    limit: Option<Time>,
 }
 
 impl HeadClock {
@@ -48,6 +84,7 @@ impl HeadClock {
             phase: Phase::Idle,
             timer: None,
             up_next: None,
+            limit: None,
         }
     }
 
@@ -91,9 +128,30 @@ impl HeadClock {
     /// What [`Self::take_arm`] would take.
     #[inline]
     pub(crate) fn wants_arm(&self) -> Option<Time> {
-        let deadline = self.deadline()?;
+        let deadline = match (self.deadline(), self.limit) {
+            (Some(deadline), Some(limit)) => deadline.min(limit),
+            (deadline, limit) => deadline.or(limit)?,
+        };
         let early_enough = self.timer.is_some_and(|at| at <= deadline);
         (!early_enough).then_some(deadline)
+    }
+
+    /// Sets the time at which that of the whole queue is up. The first one stands.
+    pub(crate) fn set_limit(&mut self, at: Time) {
+        self.limit.get_or_insert(at);
+    }
+
+    /// Takes the limit if it has come.
+    pub(crate) fn take_limit(&mut self, now: Time) -> bool {
+        let over = self.limit.is_some_and(|at| at <= now);
+        if over {
+            self.limit = None;
+        }
+        over
+    }
+
+    pub(crate) fn has_limit(&self) -> bool {
+        self.limit.is_some()
     }
 
     /// The host's timer has fired.
@@ -132,7 +190,8 @@ impl HeadClock {
     }
 
     /// The driver is being asked about the head of the line.
-    pub(crate) fn ask(&mut self) {
+    pub(crate) fn ask(&mut self, job: u64) {
+        self.job = job;
         self.phase = Phase::Asking;
     }
 

@@ -333,7 +333,8 @@ impl<D: Driver, M: Mode> Queue<D, M> {
     /// As [`Queue::close`], by another policy. Closing again can only turn draining into
     /// cancelling.
     pub fn close_with(&self, policy: ClosePolicy) {
-        self.shared.urgent_event(|core| core.close(policy));
+        self.shared
+            .urgent_event(|core| core.close(policy, monotonic()));
     }
 
     /// Signals when the queue is closed or killed and has no job left.
@@ -355,8 +356,7 @@ impl<D: Driver, M: Mode> Queue<D, M> {
     /// Ends the time of the job at the head of the line now, so that the driver is asked about
     /// it. Returns whether there is such a job on the hardware.
     pub fn trigger_timeout(&self) -> bool {
-        self.shared
-            .urgent_event(|core| core.trigger_timeout(monotonic()))
+        self.shared.urgent_event(|core| core.trigger_timeout())
     }
 
     /// What has happened so far.

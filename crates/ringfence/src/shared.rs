@@ -19,8 +19,8 @@ use std::sync::{Arc, Weak};
 use arrayvec::ArrayVec;
 use ringfence_core::queue::BATCH_MAX;
 use ringfence_core::{
-    Context, Effect, Entry, HasEntry, JobId, Now, Outcome, PrepareError, Request, Reservation,
-    Time, Visit, WorkerRest,
+    Attempt, Context, Effect, Entry, HasEntry, JobId, Now, Outcome, PrepareError, Request,
+    Reservation, Time, Visit, WorkerRest,
 };
 
 use crate::clock::{monotonic, LazyNow};
@@ -235,7 +235,7 @@ impl<D: Driver> Shared<D> {
         context: Context,
     ) {
         let context = self.context_here(context);
-        self.event(context, |core| core.complete(id, result));
+        self.event(context, |core| core.complete(id, Attempt::FIRST, result));
     }
 
     /// A fence that a job waits for has signalled.
@@ -251,7 +251,7 @@ impl<D: Driver> Shared<D> {
             match kind {
                 WaitKind::Dependency => _ = core.dependency_signalled(id, result),
                 WaitKind::Resource => _ = core.resource_signalled(id),
-                WaitKind::Hardware => _ = core.complete(id, result),
+                WaitKind::Hardware => _ = core.complete(id, Attempt::FIRST, result),
             }
         });
     }
@@ -397,6 +397,8 @@ impl<D: Driver> Shared<D> {
                     Action::Reap(job.into_raw())
                 }
                 Effect::ArmTimer { at } => Action::ArmTimer(at),
+                // No timeout callback of this host asks for one yet.
+                Effect::Recover { .. } => continue,
                 Effect::Kick => Action::Kick,
                 Effect::Closed => Action::Closed,
             });

@@ -332,6 +332,8 @@ impl History {
                     fact.not_before = Some(active + crate::oracle::whole_ns(span));
                 }
                 TimeoutOutcome::Extend(_) => self.ends(i, Outcome::TimedOut(Errno::ETIME)),
+                // No operation answers so yet.
+                TimeoutOutcome::Reset => {}
                 TimeoutOutcome::Handled(error) => self.ends(i, Outcome::TimedOut(error)),
                 TimeoutOutcome::DeviceGone => self.ends(i, Outcome::TimedOut(Errno::ENODEV)),
             }

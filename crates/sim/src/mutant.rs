@@ -2,7 +2,7 @@
 //! Bugs on purpose, between core and its host: the checks must find each of them.
 
 use ringfence_core::{
-    Cancelled, Completed, Context, Effect, Entry, Errno, JobId, Outcome, Queue, Refused,
+    Attempt, Cancelled, Completed, Context, Effect, Entry, Errno, JobId, Outcome, Queue, Refused,
     RunOutcome, Time, TimeoutOutcome, Visit,
 };
 
@@ -174,7 +174,7 @@ impl Subject {
                 Completed::Late
             };
         }
-        self.queue.complete(job, result)
+        self.queue.complete(job, Attempt::FIRST, result)
     }
 
     pub(crate) fn run_returned(

@@ -205,6 +205,7 @@ impl Oracle {
         match self.lifecycle {
             Lifecycle::Killed(error) => return Err(PrepareError::Killed(error)),
             Lifecycle::Closing(_) => return Err(PrepareError::Closed),
+            Lifecycle::Banned => return Err(PrepareError::Banned),
             Lifecycle::Open => {}
         }
         if request.cost > self.config.credits {
@@ -249,7 +250,9 @@ impl Oracle {
             // Armed after the queue was closed: too late to run even where the queue drains.
             verdict: match self.lifecycle {
                 Lifecycle::Open => None,
-                Lifecycle::Closing(_) => Some(Outcome::Cancelled(Errno::ECANCELED)),
+                Lifecycle::Closing(_) | Lifecycle::Banned => {
+                    Some(Outcome::Cancelled(Errno::ECANCELED))
+                }
                 Lifecycle::Killed(error) => Some(Outcome::Cancelled(error)),
             },
             waits_for_resource: false,

@@ -78,6 +78,8 @@ fn draw_config(prng: &mut Prng) -> Config {
             OnDependencyError::Fail,
             OnDependencyError::Run,
         ]),
+        ban: None,
+        close_timeout: None,
         first_seqno: match prng.below(3) {
             0 => u64::MAX.wrapping_sub(u64::from(prng.below(12))),
             1 => u64::from(prng.below(100)),

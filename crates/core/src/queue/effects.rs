@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What is to be done next, and by whom: the batons, the order of effects, the kick.
 
-use super::{Lifecycle, Queue, Worker, BATCH_MAX};
+use super::{Lifecycle, Queue, Recovery, Worker, BATCH_MAX};
 use crate::effect::{Context, Effect, JobId, Outcome, Visit};
 use crate::entry::{Entry, HasEntry, Lent, Refused};
+use crate::log::What;
 use crate::state::{JobEvent, State};
 use crate::time::Now;
 
@@ -15,8 +16,8 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// on them in the order given, takes the lock, answers, and asks again. A visit that is told
     /// `None` and owes no answer is over.
     #[inline]
-    pub fn next(&mut self, visit: &mut Visit, now: impl Now) -> Option<Effect> {
-        if let Some(effect) = self.next_signal(visit) {
+    pub fn next(&mut self, visit: &mut Visit, mut now: impl Now) -> Option<Effect> {
+        if let Some(effect) = self.next_signal(visit, &mut now) {
             return Some(effect);
         }
         if let Some(job) = self.next_reap(visit) {
@@ -35,6 +36,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         let wants_clock = |entry: &Entry| entry.state == State::Pending && entry.timeout_ns != 0;
         self.run_next == self.tail
             && self.lifecycle == Lifecycle::Open
+            && self.recovery == Recovery::None
             && !matches!(visit.context, Context::Irq | Context::Nested)
             && self.clock.is_idle()
             && !self.entry(self.signal_next).is_some_and(wants_clock)
@@ -44,6 +46,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     fn next_of_the_line(&mut self, visit: &mut Visit, mut now: impl Now) -> Option<Effect> {
         if let Some(effect) = self.next_timeout(visit, &mut now) {
             return Some(effect);
+        }
+        if let Some(job) = self.next_recovery(visit) {
+            return Some(Effect::Recover { job });
         }
         if let Some(job) = self.next_run(visit) {
             return Some(Effect::Run { job });
@@ -80,7 +85,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     }
 
     #[inline]
-    fn next_signal(&mut self, visit: &mut Visit) -> Option<Effect> {
+    fn next_signal(&mut self, visit: &mut Visit, now: &mut impl Now) -> Option<Effect> {
         // The signal baton: all outstanding signals are this visit's.
         if self.signals != visit.signals || visit.signals >= BATCH_MAX {
             return None;
@@ -98,6 +103,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         }
         visit.signals += 1;
         self.signals += 1;
+        // Not a reading more: the fence is stamped with the same.
+        self.log_head.now = now.now();
+        self.note(What::Signal, seqno);
         match outcome {
             Outcome::Completed => {}
             Outcome::Failed(_) => self.counts.failed += 1,
@@ -137,16 +145,21 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// Keeps the head of the line's clock going and asks the driver when its time is up.
     #[inline]
     fn next_timeout(&mut self, visit: &mut Visit, now: &mut impl Now) -> Option<Effect> {
+        if self.clock.has_limit() && !self.is_empty() {
+            if let Some(at) = self.clock.take_arm() {
+                return Some(Effect::ArmTimer { at });
+            }
+        }
         if self.signal_next == self.run_next {
             return None;
         }
-        let suspended = self.suspends != 0;
+        let held = self.is_held();
         let seqno = self.signal_next;
         let entry = self.entry(seqno)?;
         if entry.state != State::Pending || self.clock.is_asking() {
             return None;
         }
-        if self.clock.is_expired(seqno) {
+        if self.time_is_up(seqno) {
             return self.ask_about_timeout(visit, seqno);
         }
         let timeout_ns = entry.timeout_ns;
@@ -155,7 +168,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
                 // The clock is still that of a job that has ended: nobody needs its timer.
                 return None;
             }
-            self.clock.start(seqno, timeout_ns, now.now(), suspended);
+            self.clock.start(seqno, timeout_ns, now.now(), held);
         }
         self.clock.take_arm().map(|at| Effect::ArmTimer { at })
     }
@@ -164,11 +177,15 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if visit.context != Context::Worker || !self.may_ask_driver() {
             return None;
         }
-        let extensions_max = self.config.extensions_max;
+        let extensions_max = match self.overdue {
+            true => 0,
+            false => self.config.extensions_max,
+        };
         let entry = self.entry_mut(seqno)?;
         entry.lent = Lent::Timeout;
         let extensions_left = extensions_max.saturating_sub(entry.extensions);
-        self.clock.ask();
+        self.clock.ask(seqno);
+        self.note(What::Asked, seqno);
         visit.timeouts = 1;
         self.counts.timeouts += 1;
         Some(Effect::TimedOut {
@@ -179,7 +196,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
 
     /// No driver callback is outstanding, and one may begin.
     fn may_ask_driver(&self) -> bool {
-        self.runs == 0 && !self.clock.is_asking() && self.suspends == 0 && !self.unbound
+        !self.callback_is_out() && !self.is_held() && !self.unbound
     }
 
     #[inline]
@@ -203,6 +220,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         visit.runs += 1;
         self.runs += 1;
         self.ran += 1;
+        self.note(What::Run, seqno);
         if visit.context == Context::Submit {
             self.bypass_streak = self.bypass_streak.saturating_add(1);
             self.bypassed += 1;
@@ -235,7 +253,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if !allowed || self.runs != visit.runs || visit.runs >= BATCH_MAX {
             return None;
         }
-        if self.suspends != 0 || self.unbound || self.clock.is_asking() {
+        if self.is_held() || self.unbound || self.clock.is_asking() {
             return None;
         }
         let mut seqno = self.run_next;
@@ -252,7 +270,11 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     fn leaves_work(&self, visit: &Visit) -> bool {
         // Every other context signals and reaps all there is, or leaves it to one that is there.
         let signals = !matches!(visit.context, Context::Irq | Context::Nested);
-        if signals && self.run_next == self.tail && !self.clock.is_expired(self.signal_next) {
+        if signals
+            && self.run_next == self.tail
+            && !self.time_is_up(self.signal_next)
+            && self.recovery == Recovery::None
+        {
             return false;
         }
         self.has_work_for(&Visit::new(Context::Worker))
@@ -262,6 +284,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// that the queue is closed. A worker that leaves before it was told nothing must not drop it.
     pub(super) fn has_errand(&self) -> bool {
         if self.closed_is_due() {
+            return true;
+        }
+        if self.clock.has_limit() && !self.is_empty() && self.clock.wants_arm().is_some() {
             return true;
         }
         self.head_of_line().is_some_and(|(seqno, entry)| {
@@ -283,12 +308,18 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
                 .head_of_line()
                 .is_some_and(|(_, entry)| entry.state == State::Done);
         let timeout = self.head_of_line().is_some_and(|(seqno, entry)| {
-            entry.state == State::Pending && self.clock.is_expired(seqno) && self.may_ask_driver()
+            entry.state == State::Pending && self.time_is_up(seqno) && self.may_ask_driver()
         });
-        reap || signal || timeout || self.closed_is_due() || self.runnable(worker).is_some()
+        let recovery = matches!(self.recovery, Recovery::Wanted(_));
+        reap || signal
+            || timeout
+            || recovery
+            || self.closed_is_due()
+            || self.runnable(worker).is_some()
     }
 
     fn closed_is_due(&self) -> bool {
-        !self.closed_told && self.is_closed()
+        // Whoever recovers the queue still has the driver.
+        !self.closed_told && self.is_closed() && !self.stopped && self.recovery == Recovery::None
     }
 }

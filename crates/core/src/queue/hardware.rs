@@ -3,10 +3,11 @@
 
 use core::time::Duration;
 
-use super::Queue;
-use crate::effect::{JobId, Outcome, Visit};
+use super::{Queue, Recovery};
+use crate::effect::{Attempt, JobId, Outcome, Visit};
 use crate::entry::{HasEntry, Lent, Refused};
 use crate::error::Errno;
+use crate::log::What;
 use crate::state::{JobEvent, State};
 use crate::time::{Now, Time};
 
@@ -33,6 +34,10 @@ pub enum TimeoutOutcome {
     Extend(Duration),
     /// The hardware has let go of the job, by a reset or otherwise: it fails with this error.
     Handled(Errno),
+    /// It hangs, and a callback cannot do what is to be done: the job stays, the queue holds
+    /// still, and [`Effect::Recover`](crate::Effect::Recover) has somebody stop it and
+    /// [start](Queue::start) it again.
+    Reset,
     /// The device is gone: all jobs of the queue fail with `ENODEV`.
     DeviceGone,
 }
@@ -75,6 +80,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             RunOutcome::Failed(error) if running => self.finish(job.0, Outcome::Failed(error))?,
             RunOutcome::NoResources if running => {
                 self.counts.no_resources += 1;
+                self.note(What::NoResources, job.0);
                 self.requeue(job.0, true)?;
                 self.return_run(visit);
                 self.hand_back_runs(visit)?;
@@ -149,13 +155,19 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         self.runs = self.runs.saturating_sub(1);
     }
 
-    /// The hardware is done with a job, with this result. In any context, in any order, before
-    /// or after the run callback returned, late, twice or for a job that is gone.
+    /// The hardware is done with an attempt at a job, with this result. In any context, in any
+    /// order, before or after the callback that began it returned, late, twice, for a job that is
+    /// gone or is being done again.
     #[inline]
-    pub fn complete(&mut self, job: JobId, result: Result<(), Errno>) -> Completed {
+    pub fn complete(
+        &mut self,
+        job: JobId,
+        attempt: Attempt,
+        result: Result<(), Errno>,
+    ) -> Completed {
         let running = self
             .entry(job.0)
-            .is_some_and(|entry| entry.state.holds_credits());
+            .is_some_and(|entry| entry.state.holds_credits() && entry.attempt == attempt);
         let outcome = match result {
             Ok(()) => Outcome::Completed,
             Err(error) => Outcome::Failed(error),
@@ -164,19 +176,24 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             return Completed::Finished;
         }
         self.counts.late_completions += 1;
+        self.note(What::LateCompletion, job.0);
         Completed::Late
     }
 
     /// The timer that [`Effect::ArmTimer`](crate::Effect::ArmTimer) asked for has fired. Early,
     /// late and double firing does no harm.
     pub fn timer_fired(&mut self, now: Time) {
+        self.log_head.now = now;
         self.clock.fired(now);
+        if self.clock.take_limit(now) {
+            self.closing_is_overdue();
+        }
     }
 
     /// Ends the time of the job at the head of the line now, as for a teardown that knows the
     /// device is stuck; a job without a timeout is asked about, too. Returns whether the head of
     /// the line is on the hardware and the driver is not being asked about it already.
-    pub fn trigger_timeout(&mut self, _now: Time) -> bool {
+    pub fn trigger_timeout(&mut self) -> bool {
         match self.head_of_line() {
             Some((seqno, entry)) if entry.state == State::Pending => self.clock.expire(seqno),
             _ => false,
@@ -199,7 +216,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             return Err(Refused::NotHeld);
         }
         let extensions_max = self.config.extensions_max;
-        let suspended = self.suspends != 0;
+        let (held, overdue) = (self.is_held(), self.overdue);
         let entry = self.entry_mut(job.0).ok_or(Refused::Unknown)?;
         if entry.lent != Lent::Timeout {
             return Err(Refused::NotHeld);
@@ -217,23 +234,34 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             return Ok(());
         }
         match outcome {
+            TimeoutOutcome::NoHang | TimeoutOutcome::Extend(_) if overdue => {
+                self.ends_guilty(job.0, Errno::ETIME, now)
+            }
             TimeoutOutcome::NoHang => {
                 let timeout_ns = entry.timeout_ns;
                 if timeout_ns != 0 {
-                    self.clock.start(job.0, timeout_ns, now.now(), suspended);
+                    self.clock.start(job.0, timeout_ns, now.now(), held);
                 }
+                self.note(What::NoHang, job.0);
                 Ok(())
             }
             TimeoutOutcome::Extend(span) if entry.extensions < extensions_max => {
                 entry.extensions += 1;
                 self.counts.extensions += 1;
                 let span = crate::time::nanoseconds(span).max(1);
-                self.clock.start(job.0, span, now.now(), suspended);
+                self.clock.start(job.0, span, now.now(), held);
+                self.note(What::Extended, job.0);
                 Ok(())
             }
             // More time than there is: the bound is what keeps a hang from lasting for ever.
-            TimeoutOutcome::Extend(_) => self.finish(job.0, Outcome::TimedOut(Errno::ETIME)),
-            TimeoutOutcome::Handled(error) => self.finish(job.0, Outcome::TimedOut(error)),
+            TimeoutOutcome::Extend(_) => self.ends_guilty(job.0, Errno::ETIME, now),
+            TimeoutOutcome::Handled(error) => self.ends_guilty(job.0, error, now),
+            TimeoutOutcome::Reset => {
+                self.recovery = Recovery::Wanted(job.0);
+                self.counts.recoveries += 1;
+                self.note(What::ResetWanted, job.0);
+                Ok(())
+            }
             TimeoutOutcome::DeviceGone => {
                 self.finish(job.0, Outcome::TimedOut(Errno::ENODEV))?;
                 self.kill(Errno::ENODEV);

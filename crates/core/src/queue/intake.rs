@@ -1,26 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A job's way in: prepare, arm, submit, dependencies, cancel.
 
-use core::time::Duration;
-
 use super::{Lifecycle, OnDependencyError, Queue};
-use crate::effect::{JobId, Outcome, Visit};
+use crate::effect::{JobId, Outcome};
 use crate::entry::{HasEntry, PrepareError, Refused};
 use crate::error::Errno;
+use crate::log::What;
 use crate::state::{JobEvent, State};
 use crate::time::Now;
-
-/// How long one job may be at the head of the line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Timeout {
-    /// As long as its queue says.
-    #[default]
-    Inherit,
-    /// For ever.
-    Never,
-    /// This long.
-    After(Duration),
-}
+use crate::timeout::Timeout;
 
 /// What a job asks for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,6 +60,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             Lifecycle::Open => {}
             Lifecycle::Closing(_) => return Err(PrepareError::Closed),
             Lifecycle::Killed(error) => return Err(PrepareError::Killed(error)),
+            Lifecycle::Banned => return Err(PrepareError::Banned),
         }
         let (cost, limit) = (request.cost, self.credits.limit());
         if cost > limit {
@@ -160,8 +149,11 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         let entry = self.entry_mut(job.0).ok_or(Refused::Unknown)?;
         entry.step(JobEvent::Submit)?;
         entry.open = open;
-        entry.submitted_at = now.now();
+        let submitted_at = now.now();
+        entry.submitted_at = submitted_at;
         let cancelled = entry.outcome;
+        self.log_head.now = submitted_at;
+        self.note(What::Submitted, job.0);
         if open != 0 {
             self.counts.dependencies += u64::from(open);
         }
@@ -197,6 +189,10 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         }
         match (entry.open, entry.outcome) {
             (0, Some(outcome)) => self.finish(job.0, outcome),
+            (0, None) => {
+                self.note(What::Ready, job.0);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -233,10 +229,5 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             _ => return Ok(Cancelled::TooLate),
         }
         Ok(Cancelled::Yes)
-    }
-
-    /// True if `visit` may be told to run a job now, so that a submitter need not look further.
-    pub fn would_run(&self, visit: &Visit) -> bool {
-        self.runnable(visit).is_some()
     }
 }

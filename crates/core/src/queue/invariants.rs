@@ -4,6 +4,7 @@
 use super::{Lifecycle, Queue};
 use crate::effect::JobId;
 use crate::entry::{Entry, HasEntry, Lent};
+use crate::guilt::Standing;
 use crate::state::State;
 
 /// An invariant that does not hold.
@@ -41,6 +42,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     pub fn check_invariants(&self) -> Result<(), Violation> {
         self.check_cursors()?;
         let (mut cost, mut runs, mut signals, mut asked) = (0u64, 0u16, 0u16, 0u16);
+        let mut walked = 0u16;
         let mut seqno = self.head;
         let mut seen_signalling = false;
         while seqno != self.tail {
@@ -64,6 +66,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             }
             runs += u16::from(entry.lent == Lent::Run);
             asked += u16::from(entry.lent == Lent::Timeout);
+            walked += u16::from(matches!(entry.lent, Lent::Walk | Lent::Replay));
             seqno = seqno.wrapping_add(1);
         }
         let used = u64::from(self.credits.used());
@@ -97,6 +100,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             "driver callbacks of one queue do not overlap",
             self.runs.into(),
         )?;
+        self.check_recovery(walked)?;
         self.check_free()?;
         self.check_counts()
     }
@@ -191,12 +195,43 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         )
     }
 
+    fn check_recovery(&self, walked: u16) -> Result<(), Violation> {
+        rule(
+            walked == u16::from(self.walked.is_some()),
+            "at most one job is lent to the walk, and the queue knows which",
+            walked.into(),
+        )?;
+        rule(
+            self.walked.is_none() || self.is_quiet(),
+            "the walk goes on only while the queue is quiet",
+            self.walked.unwrap_or(0),
+        )?;
+        rule(
+            (self.standing() == Standing::Banned) <= (self.lifecycle != Lifecycle::Open),
+            "a banned queue takes no jobs",
+            self.tail,
+        )?;
+        rule(
+            !self.overdue || (self.closing && !self.clock.has_limit()),
+            "only closing can be overdue, once",
+            self.tail,
+        )?;
+        let killed = matches!(self.lifecycle, Lifecycle::Killed(_));
+        rule(
+            !killed || self.wants_recovery().is_none(),
+            "a killed queue has nothing to recover",
+            self.tail,
+        )
+    }
+
     fn check_free(&self) -> Result<(), Violation> {
         let mut seqno = self.tail;
         while seqno.wrapping_sub(self.head) < self.capacity() {
             let free = self.element(JobId(seqno)).is_some_and(|element| {
                 let entry = element.entry();
-                entry.state == State::Free && entry.outcome.is_none()
+                entry.state == State::Free
+                    && entry.outcome.is_none()
+                    && entry.attempt.replays() == 0
             });
             rule(free, "entries outside the line are free", seqno)?;
             seqno = seqno.wrapping_add(1);

@@ -5,8 +5,9 @@ use super::{Queue, Worker};
 use crate::effect::{Context, Outcome, Visit};
 use crate::entry::HasEntry;
 use crate::error::Errno;
+use crate::log::What;
 use crate::state::State;
-use crate::time::Time;
+use crate::time::{Now, Time};
 
 /// What happens to jobs that have not run when their queue is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -27,6 +28,9 @@ pub enum Lifecycle {
     Closing(ClosePolicy),
     /// It takes no more, and all it had have failed with this error.
     Killed(Errno),
+    /// It takes no more because too many of its jobs were guilty. What has not run ends with
+    /// `ECANCELED`, what is on the hardware goes on.
+    Banned,
 }
 
 /// Whether a worker may leave.
@@ -78,27 +82,47 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         self.unbound
     }
 
-    /// Takes no more jobs and ends those there are as `policy` says. Closing again can only
-    /// turn draining into cancelling.
-    pub fn close(&mut self, policy: ClosePolicy) {
+    /// Takes no more jobs and ends those there are as `policy` says, within
+    /// [`Config::close_timeout`](super::Config::close_timeout) of the first such call as far as the
+    /// driver is concerned. Closing again can only turn draining into cancelling.
+    pub fn close(&mut self, policy: ClosePolicy, mut now: impl Now) {
+        if matches!(self.lifecycle, Lifecycle::Killed(_)) {
+            return;
+        }
+        if !self.closing {
+            self.closing = true;
+            self.log_head.now = now.now();
+            self.note(What::Close, self.tail);
+            if let Some(span) = self.config.close_timeout {
+                self.clock.set_limit(self.log_head.now.after(span));
+            }
+        }
         match (self.lifecycle, policy) {
-            (Lifecycle::Killed(_), _) | (Lifecycle::Closing(_), ClosePolicy::Drain) => return,
-            _ => self.lifecycle = Lifecycle::Closing(policy),
+            (Lifecycle::Banned, _) | (Lifecycle::Closing(_), ClosePolicy::Drain) => {}
+            _ => {
+                self.lifecycle = Lifecycle::Closing(policy);
+                self.give_up_the_line();
+            }
         }
-        if let Some(outcome) = self.given_up() {
-            self.each_from(self.run_next, |queue, seqno, state| {
-                if state == State::Queued {
-                    // Cannot fail: the state was just read.
-                    let _ = queue.give_up(seqno, outcome);
-                }
-            });
-        }
+    }
+
+    /// Gives up what has not run, where the queue runs no more.
+    pub(super) fn give_up_the_line(&mut self) {
+        let Some(outcome) = self.given_up() else {
+            return;
+        };
+        self.each_from(self.run_next, |queue, seqno, state| {
+            if state == State::Queued {
+                // Cannot fail: the state was just read.
+                let _ = queue.give_up(seqno, outcome);
+            }
+        });
     }
 
     /// The last handle is gone: closes by `policy` and takes back all suspends, which nobody else
     /// could; jobs that are drained, or hang, need the driver.
     pub fn abandon(&mut self, policy: ClosePolicy, now: Time) {
-        self.close(policy);
+        self.close(policy, now);
         while self.resume(now) {}
     }
 
@@ -111,6 +135,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             return;
         }
         self.lifecycle = Lifecycle::Killed(error);
+        // Nothing is left to recover, nor to wait for.
+        self.recovery = super::Recovery::None;
+        self.note(What::Kill, self.tail);
         self.each_from(self.signal_next, |queue, seqno, state| {
             let outcome = match state {
                 State::Queued => Outcome::Cancelled(error),
@@ -126,26 +153,28 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// answers: the host waits until [`Queue::driver_is_inside`] is false.
     pub fn unbind(&mut self, error: Errno) {
         self.kill(error);
+        if !self.unbound {
+            self.note(What::Unbind, self.tail);
+        }
         self.unbound = true;
     }
 
     /// Hands out no driver callback until resumed as often as suspended. Jobs on the hardware
     /// may complete; their clock stands still.
     pub fn suspend(&mut self, now: Time) {
-        self.suspends = self.suspends.saturating_add(1);
-        if self.suspends == 1 {
-            self.clock.suspend(now);
-        }
+        self.change_hold(now, |queue| {
+            queue.suspends = queue.suspends.saturating_add(1);
+        });
+        self.note(What::Suspend, self.tail);
     }
 
     /// Takes back one [`Queue::suspend`]. Returns false if there is none to take back.
     pub fn resume(&mut self, now: Time) -> bool {
-        match self.suspends {
-            0 => return false,
-            1 => self.clock.resume(now),
-            _ => {}
+        if self.suspends == 0 {
+            return false;
         }
-        self.suspends -= 1;
+        self.change_hold(now, |queue| queue.suspends -= 1);
+        self.note(What::Resume, self.tail);
         true
     }
 
@@ -157,7 +186,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// How a job that has not run ends now, where the queue runs no more of them.
     pub(super) fn given_up(&self) -> Option<Outcome> {
         match self.lifecycle {
-            Lifecycle::Closing(ClosePolicy::Cancel) => Some(Outcome::Cancelled(Errno::ECANCELED)),
+            Lifecycle::Closing(ClosePolicy::Cancel) | Lifecycle::Banned => {
+                Some(Outcome::Cancelled(Errno::ECANCELED))
+            }
             _ => None,
         }
     }

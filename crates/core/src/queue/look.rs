@@ -39,6 +39,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             cancelled: counts.cancelled,
             timed_out: counts.timed_out,
             kicks: counts.kicks,
+            replays: counts.replays,
+            strikes: counts.strikes,
+            recoveries: counts.recoveries,
         }
     }
 
@@ -73,6 +76,14 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             suspends: self.suspends,
             lifecycle: self.lifecycle,
             unbound: self.unbound,
+            stopped: self.stopped,
+            overdue: self.overdue,
+            closing: self.closing,
+            recovery: self.recovery,
+            guilt: self.guilt,
+            walked: self.walked,
+            log_head: self.log_head,
+            log: self.log,
             closed_told: self.closed_told,
             irq_droppable: self.irq_droppable,
             config: self.config,
@@ -84,6 +95,23 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             bypass_budget: self.bypass_budget,
             run_on_dependency_error: self.run_on_dependency_error,
         })
+    }
+
+    /// The last events, at most [`RECORDS`](crate::log::RECORDS), oldest first.
+    pub fn events(&self) -> impl Iterator<Item = crate::log::Record> + '_ {
+        self.log.iter(&self.log_head)
+    }
+
+    /// How long ago a job was submitted; `None` for one that has not been, or is gone.
+    pub fn age(&self, job: crate::JobId, now: crate::Time) -> Option<core::time::Duration> {
+        let entry = self.entry(job.0)?;
+        let submitted = !matches!(entry.state, State::Free | State::Armed);
+        submitted.then(|| now.since(entry.submitted_at))
+    }
+
+    /// Which time a job is on the hardware, or will be; `None` for one that is gone.
+    pub fn attempt(&self, job: crate::JobId) -> Option<crate::Attempt> {
+        self.entry(job.0).map(|entry| entry.attempt)
     }
 
     pub(crate) fn each_entry<E>(

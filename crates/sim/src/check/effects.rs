@@ -33,6 +33,7 @@ impl History {
                     "the timer is set and no job has a timeout".into()
                 })
             }
+            Effect::Recover { .. } => promise(false, || "a recovery that nobody asked for".into()),
             Effect::Kick => promise(worker_idle, || "a worker that is awake was kicked".into()),
             Effect::Closed => {
                 promise(!matches!(context, Context::Irq | Context::Nested), || {

@@ -138,9 +138,15 @@ impl Oracle {
             }
             TimeoutOutcome::Extend(_) => {
                 self.coverage.see(Seen::ExtendRefused);
+                self.stats.strikes += 1;
                 self.end(i, Outcome::TimedOut(Errno::ETIME));
             }
-            TimeoutOutcome::Handled(error) => self.end(i, Outcome::TimedOut(error)),
+            TimeoutOutcome::Handled(error) => {
+                self.stats.strikes += 1;
+                self.end(i, Outcome::TimedOut(error));
+            }
+            // No operation answers so yet.
+            TimeoutOutcome::Reset => {}
             TimeoutOutcome::DeviceGone => {
                 self.end(i, Outcome::TimedOut(Errno::ENODEV));
                 self.kill(Errno::ENODEV);

@@ -79,7 +79,7 @@ impl World {
                 self.see(match error {
                     PrepareError::Full => Seen::PrepareFull,
                     PrepareError::CostAboveLimit { .. } => Seen::PrepareCost,
-                    PrepareError::Closed => Seen::PrepareClosed,
+                    PrepareError::Closed | PrepareError::Banned => Seen::PrepareClosed,
                     PrepareError::Killed(_) => Seen::PrepareKilled,
                 });
                 return Ok(false);
@@ -233,8 +233,7 @@ impl World {
     }
 
     fn trigger(&mut self) -> Verdict {
-        let at = self.time();
-        let got = self.subject.queue.trigger_timeout(at);
+        let got = self.subject.queue.trigger_timeout();
         self.unvisited = true;
         self.same(&got, crate::oracle::Oracle::trigger)?;
         self.see(if got {
@@ -261,7 +260,7 @@ impl World {
                 self.same(&(), |oracle| oracle.unbind(error))
             }
             Op::Close(policy) => {
-                self.subject.queue.close(*policy);
+                self.subject.queue.close(*policy, self.time());
                 self.history.close(*policy);
                 self.same(&(), |oracle| oracle.close(*policy))
             }
@@ -286,7 +285,9 @@ impl World {
         self.see(match error {
             Refused::Unknown => Seen::RefusedUnknown,
             Refused::Illegal { .. } => Seen::RefusedIllegal,
-            Refused::NotHeld => Seen::RefusedNotHeld,
+            Refused::NotHeld | Refused::Stopped | Refused::NotQuiet | Refused::Overdue => {
+                Seen::RefusedNotHeld
+            }
             Refused::Count => Seen::RefusedCount,
         });
     }

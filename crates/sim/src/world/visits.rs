@@ -170,7 +170,7 @@ impl World {
             Effect::TimedOut { job, .. } => visit.timeout = Some(job),
             Effect::ArmTimer { at } => self.timer = Some(at.as_ns()),
             Effect::Kick => self.worker = WorkerIs::Coming,
-            Effect::Reap { .. } | Effect::Closed => {}
+            Effect::Reap { .. } | Effect::Recover { .. } | Effect::Closed => {}
         }
         if self.visits[at].runs.len() == BATCH {
             self.see(Seen::FullBatch);

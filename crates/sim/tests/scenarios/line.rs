@@ -2,8 +2,8 @@
 //! The line: order, dependencies, credits, bypass, and who does what where.
 
 use ringfence_core::{
-    Completed, Config, Context, Effect, Errno, Outcome, PrepareError, Refused, Request, RunOutcome,
-    State, Visit, WorkerRest,
+    Attempt, Completed, Config, Context, Effect, Errno, Outcome, PrepareError, Refused, Request,
+    RunOutcome, State, Visit, WorkerRest,
 };
 
 use crate::host::{completed, config, reap, run, runs, signal, signals, Host};
@@ -27,7 +27,7 @@ crate::scenarios! {
         assert_eq!(host.serve_in(Context::Submit), []);
         assert_eq!(host.queue.state(job), State::Free);
         assert_eq!(host.queue.cancel(job, Errno::EIO), Err(Refused::Unknown));
-        assert_eq!(host.queue.complete(job, Ok(())), Completed::Late);
+        assert_eq!(host.queue.complete(job, Attempt::FIRST, Ok(())), Completed::Late);
     }
 
     /// drm_sched: entity kill took sleeping locks in a fence callback, in an interrupt.
@@ -35,7 +35,7 @@ crate::scenarios! {
         let mut host = Host::new(bypass());
         let [job] = host.pending();
         let waits = host.push(1);
-        host.queue.complete(job, Ok(()));
+        host.queue.complete(job, Attempt::FIRST, Ok(()));
         host.queue.dependency_signalled(waits, Ok(())).expect("it waits");
         assert_eq!(host.serve_in(Context::Irq), [completed(job), Effect::Kick]);
         assert_eq!(host.serve_in(Context::Nested), [], "the worker is coming");
@@ -49,9 +49,9 @@ crate::scenarios! {
         assert_eq!(host.serve_worker(), [], "the first is not there yet");
         host.submit(first, 0);
         assert_eq!(runs(&host.serve_worker()), [first, second]);
-        host.queue.complete(second, Err(Errno::EIO));
+        host.queue.complete(second, Attempt::FIRST, Err(Errno::EIO));
         assert_eq!(host.serve_worker(), []);
-        host.queue.complete(first, Ok(()));
+        host.queue.complete(first, Attempt::FIRST, Ok(()));
         let failed = signal(second, Outcome::Failed(Errno::EIO));
         assert_eq!(signals(&host.serve_worker()), [completed(first), failed]);
     }
@@ -60,10 +60,10 @@ crate::scenarios! {
     fn fences_are_signalled_by_one_visit_at_a_time() {
         let mut host = Host::new(config());
         let [first, second] = host.pending();
-        host.queue.complete(first, Ok(()));
+        host.queue.complete(first, Attempt::FIRST, Ok(()));
         let mut irq = Visit::new(Context::Irq);
         assert_eq!(host.take(&mut irq), [completed(first)]);
-        host.queue.complete(second, Ok(()));
+        host.queue.complete(second, Attempt::FIRST, Ok(()));
         assert_eq!(host.serve_in(Context::Task), [], "the interrupt has the baton");
         assert_eq!(host.queue.signalled(&mut irq, second), Err(Refused::NotHeld));
         host.queue.signalled(&mut irq, first).expect("the oldest");
@@ -87,7 +87,7 @@ crate::scenarios! {
         let job = host.push(0);
         let mut worker = host.queue.worker_enters();
         assert_eq!(host.take(&mut worker), [run(job)]);
-        assert_eq!(host.queue.complete(job, Ok(())), Completed::Finished);
+        assert_eq!(host.queue.complete(job, Attempt::FIRST, Ok(())), Completed::Finished);
         assert_eq!(host.queue.credits_used(), 0);
         assert_eq!(host.serve_in(Context::Irq), [completed(job)]);
         assert_eq!(host.serve_in(Context::Task), [], "run still has the payload");
@@ -99,12 +99,12 @@ crate::scenarios! {
         let mut host = Host::new(config());
         let [job] = host.pending();
         let waits = host.push(1);
-        assert_eq!(host.queue.complete(waits, Ok(())), Completed::Late, "it never ran");
-        assert_eq!(host.queue.complete(job, Ok(())), Completed::Finished);
-        assert_eq!(host.queue.complete(job, Err(Errno::EIO)), Completed::Late);
+        assert_eq!(host.queue.complete(waits, Attempt::FIRST, Ok(())), Completed::Late, "it never ran");
+        assert_eq!(host.queue.complete(job, Attempt::FIRST, Ok(())), Completed::Finished);
+        assert_eq!(host.queue.complete(job, Attempt::FIRST, Err(Errno::EIO)), Completed::Late);
         assert_eq!(signals(&host.serve_worker()), [completed(job)]);
         let never = ringfence_core::JobId::from_seqno(1000);
-        assert_eq!(host.queue.complete(never, Ok(())), Completed::Late);
+        assert_eq!(host.queue.complete(never, Attempt::FIRST, Ok(())), Completed::Late);
         assert_eq!(host.queue.stats().late_completions, 3);
     }
 
@@ -137,7 +137,7 @@ crate::scenarios! {
         }
         assert_eq!(runs(&host.serve_worker()), [big], "nobody overtakes for want of credits");
         assert_eq!(host.queue.credits_used(), 8);
-        host.queue.complete(big, Ok(()));
+        host.queue.complete(big, Attempt::FIRST, Ok(()));
         assert_eq!(runs(&host.serve_worker()), [next, free]);
         assert_eq!(host.queue.credits_used(), 3);
     }
@@ -213,7 +213,7 @@ crate::scenarios! {
         assert_eq!(host.queue.credits_used(), 1);
         assert_eq!(host.queue.state(third), State::Queued);
         assert!(runs(&host.serve(worker)).is_empty());
-        host.queue.complete(first, Ok(()));
+        host.queue.complete(first, Attempt::FIRST, Ok(()));
         assert!(runs(&host.serve_worker()).is_empty(), "only its own fence lets it try again");
         host.queue.resource_signalled(second).expect("it waits");
         assert_eq!(host.serve_in(Context::Irq), [Effect::Kick]);
@@ -262,7 +262,7 @@ crate::scenarios! {
         let mut host = Host::new(config());
         let [job] = host.pending();
         host.queue.allow_reap_in_irq();
-        host.queue.complete(job, Ok(()));
+        host.queue.complete(job, Attempt::FIRST, Ok(()));
         assert_eq!(host.serve_in(Context::Irq), [completed(job), reap(job)]);
     }
 
@@ -272,7 +272,7 @@ crate::scenarios! {
         host.queue.suspend(host.now);
         let next = host.push(0);
         assert_eq!(host.serve_in(Context::Submit), []);
-        host.queue.complete(job, Ok(()));
+        host.queue.complete(job, Attempt::FIRST, Ok(()));
         assert_eq!(host.serve_worker(), [completed(job), reap(job)]);
         assert!(host.queue.resume(host.now));
         assert_eq!(runs(&host.serve_in(Context::Submit)), [next]);
@@ -281,7 +281,7 @@ crate::scenarios! {
     fn payloads_that_an_interrupt_may_not_drop_bring_the_worker() {
         let mut host = Host::new(config());
         let [job] = host.pending();
-        host.queue.complete(job, Ok(()));
+        host.queue.complete(job, Attempt::FIRST, Ok(()));
         assert_eq!(host.serve_in(Context::Irq), [completed(job), Effect::Kick]);
         assert_eq!(host.serve_worker(), [reap(job)]);
     }
@@ -295,7 +295,7 @@ crate::scenarios! {
         host.ran(&mut worker, first, RunOutcome::Pending);
         host.ran(&mut worker, third, RunOutcome::Pending);
         host.serve(worker);
-        host.queue.complete(first, Ok(()));
+        host.queue.complete(first, Attempt::FIRST, Ok(()));
         let told = host.serve_worker();
         let cancelled = signal(gone, Outcome::Cancelled(Errno::EAGAIN));
         assert_eq!(signals(&told), [completed(first), cancelled]);
@@ -306,7 +306,7 @@ crate::scenarios! {
         let jobs: [_; 4] = host.pending();
         assert_eq!(jobs.map(|job| job.seqno()), [u64::MAX - 1, u64::MAX, 0, 1]);
         for job in jobs.iter().rev() {
-            host.queue.complete(*job, Ok(()));
+            host.queue.complete(*job, Attempt::FIRST, Ok(()));
         }
         assert_eq!(signals(&host.serve_worker()), jobs.map(completed));
     }

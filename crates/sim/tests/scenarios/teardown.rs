@@ -2,8 +2,8 @@
 //! The end of a queue: nobody is forgotten, nothing comes out of order, nothing comes after.
 
 use ringfence_core::{
-    Cancelled, ClosePolicy, Completed, Context, Effect, Errno, Outcome, PrepareError, Request,
-    RunOutcome, State,
+    Attempt, Cancelled, ClosePolicy, Completed, Context, Effect, Errno, Outcome, PrepareError,
+    Request, RunOutcome, State,
 };
 
 use crate::host::{completed, config, reap, run, signal, signals, Host};
@@ -32,10 +32,10 @@ crate::scenarios! {
     fn teardown_does_not_wait_and_tells_when_it_is_over() {
         let mut host = Host::new(config());
         let [job] = host.pending();
-        host.queue.close(ClosePolicy::Cancel);
+        host.queue.close(ClosePolicy::Cancel, host.now);
         assert_eq!(host.serve_in(Context::Task), [], "the hardware still has a job");
         assert!(!host.queue.is_closed());
-        host.queue.complete(job, Ok(()));
+        host.queue.complete(job, Attempt::FIRST, Ok(()));
         let told = host.serve_in(Context::Task);
         assert_eq!(told, [completed(job), reap(job), Effect::Closed]);
         assert_eq!(host.serve_worker(), [], "it is told once");
@@ -46,7 +46,7 @@ crate::scenarios! {
         let mut host = Host::new(config());
         let [first, second] = host.pending();
         let (third, fourth) = (host.push(0), host.push(3));
-        host.queue.complete(second, Ok(()));
+        host.queue.complete(second, Attempt::FIRST, Ok(()));
         host.queue.kill(Errno::EIO);
         assert_eq!(signals(&host.serve_worker()), [
             signal(first, Outcome::Failed(Errno::EIO)),
@@ -62,10 +62,10 @@ crate::scenarios! {
         let waits = host.push(1);
         host.queue.kill(Errno::EIO);
         host.queue.kill(Errno::ENODEV);
-        assert_eq!(host.queue.complete(job, Ok(())), Completed::Late);
+        assert_eq!(host.queue.complete(job, Attempt::FIRST, Ok(())), Completed::Late);
         assert!(host.queue.dependency_signalled(waits, Ok(())).is_err());
         host.serve_worker();
-        assert_eq!(host.queue.complete(job, Ok(())), Completed::Late);
+        assert_eq!(host.queue.complete(job, Attempt::FIRST, Ok(())), Completed::Late);
         assert_eq!(host.queue.stats().late_completions, 2);
         let refused = host.queue.prepare(Request::default()).expect_err("it is dead");
         assert_eq!(refused, PrepareError::Killed(Errno::EIO), "the first reason stands");
@@ -75,8 +75,8 @@ crate::scenarios! {
         let mut host = Host::new(config());
         let [running] = host.pending();
         let (ready, waits) = (host.push(0), host.push(1));
-        host.queue.close(ClosePolicy::Cancel);
-        host.queue.complete(running, Ok(()));
+        host.queue.close(ClosePolicy::Cancel, host.now);
+        host.queue.complete(running, Attempt::FIRST, Ok(()));
         let told = host.serve_worker();
         assert_eq!(signals(&told), [completed(running), signal(ready, CANCELLED)]);
         host.queue.dependency_signalled(waits, Ok(())).expect("it still waits");
@@ -88,7 +88,7 @@ crate::scenarios! {
         let prepared = host.prepare(1);
         let waits = host.push(1);
         let armed = host.arm(1);
-        host.queue.close(ClosePolicy::Drain);
+        host.queue.close(ClosePolicy::Drain, host.now);
         let refused = host.queue.prepare(Request::default()).expect_err("it takes no more");
         assert_eq!(refused, PrepareError::Closed);
         host.queue.dependency_signalled(waits, Ok(())).expect("it waits");
@@ -97,8 +97,8 @@ crate::scenarios! {
         host.submit(late, 0);
         let told = host.serve_worker();
         assert_eq!(crate::host::runs(&told), [waits, armed], "what was armed after does not run");
-        host.queue.complete(waits, Ok(()));
-        host.queue.complete(armed, Ok(()));
+        host.queue.complete(waits, Attempt::FIRST, Ok(()));
+        host.queue.complete(armed, Attempt::FIRST, Ok(()));
         let told = host.serve_worker();
         assert_eq!(signals(&told), [completed(waits), completed(armed), signal(late, CANCELLED)]);
     }
@@ -106,9 +106,9 @@ crate::scenarios! {
     fn draining_can_still_become_cancelling_and_not_the_other_way() {
         let mut host = Host::new(config());
         let job = host.push(0);
-        host.queue.close(ClosePolicy::Drain);
-        host.queue.close(ClosePolicy::Cancel);
-        host.queue.close(ClosePolicy::Drain);
+        host.queue.close(ClosePolicy::Drain, host.now);
+        host.queue.close(ClosePolicy::Cancel, host.now);
+        host.queue.close(ClosePolicy::Drain, host.now);
         let told = host.serve_worker();
         assert_eq!(told, [signal(job, CANCELLED), reap(job), Effect::Closed]);
     }
@@ -118,7 +118,7 @@ crate::scenarios! {
         let job = host.push(0);
         let mut worker = host.queue.worker_enters();
         assert_eq!(host.take(&mut worker), [run(job)]);
-        host.queue.close(ClosePolicy::Cancel);
+        host.queue.close(ClosePolicy::Cancel, host.now);
         host.ran(&mut worker, job, RunOutcome::NoResources);
         assert_eq!(host.serve(worker), [signal(job, CANCELLED), reap(job), Effect::Closed]);
         assert_eq!(host.queue.credits_used(), 0);
@@ -155,7 +155,7 @@ crate::scenarios! {
         let now = host.now;
         host.queue.submit(dropped, 0, true, now).expect("armed");
         assert_eq!(host.serve_worker(), []);
-        host.queue.complete(first, Ok(()));
+        host.queue.complete(first, Attempt::FIRST, Ok(()));
         let told = host.serve_worker();
         assert_eq!(signals(&told), [completed(first), signal(dropped, CANCELLED)]);
     }
@@ -181,7 +181,7 @@ crate::scenarios! {
         assert_eq!(host.queue.cancel(armed, Errno::EAGAIN), Ok(Cancelled::Yes));
         host.submit(armed, 0);
         assert_eq!(host.queue.state(armed), State::Done);
-        host.queue.complete(running, Ok(()));
+        host.queue.complete(running, Attempt::FIRST, Ok(()));
         let told = host.serve_worker();
         let gone = signal(armed, Outcome::Cancelled(Errno::EAGAIN));
         assert_eq!(signals(&told), [completed(running), gone]);

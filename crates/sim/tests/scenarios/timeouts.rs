@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ringfence_core::{
-    Completed, Config, Context, Effect, Errno, JobId, Outcome, RunOutcome, State, Time,
+    Attempt, Completed, Config, Context, Effect, Errno, JobId, Outcome, RunOutcome, State, Time,
     TimeoutOutcome, Visit,
 };
 
@@ -33,7 +33,7 @@ crate::scenarios! {
         let [job] = host.pending();
         host.pass_and_fire(100);
         let mut worker = asked(&mut host, job);
-        assert_eq!(host.queue.complete(job, Ok(())), Completed::Finished);
+        assert_eq!(host.queue.complete(job, Attempt::FIRST, Ok(())), Completed::Finished);
         assert_eq!(host.serve_in(Context::Irq), [completed(job)]);
         assert_eq!(host.serve_in(Context::Task), [], "its payload is still lent");
         verdict(&mut host, &mut worker, job, TimeoutOutcome::Handled(Errno::ENODATA));
@@ -50,7 +50,7 @@ crate::scenarios! {
         verdict(&mut host, &mut worker, job, TimeoutOutcome::NoHang);
         let whole = Effect::ArmTimer { at: Time::from_ns(200) };
         assert_eq!(host.serve(worker), [whole], "its whole time is before it again");
-        host.queue.complete(job, Ok(()));
+        host.queue.complete(job, Attempt::FIRST, Ok(()));
         assert_eq!(host.serve_worker(), [completed(job), reap(job)]);
     }
 
@@ -58,12 +58,12 @@ crate::scenarios! {
     fn a_finished_job_never_times_out() {
         let mut host = Host::new(config());
         let [job] = host.pending();
-        host.queue.complete(job, Ok(()));
+        host.queue.complete(job, Attempt::FIRST, Ok(()));
         host.pass_and_fire(1000);
         assert_eq!(host.serve_worker(), [completed(job), reap(job)]);
         let [expired] = host.pending();
         host.pass_and_fire(100);
-        host.queue.complete(expired, Ok(()));
+        host.queue.complete(expired, Attempt::FIRST, Ok(()));
         assert_eq!(host.serve_worker(), [completed(expired), reap(expired)], "even late");
         assert_eq!(host.queue.stats().timeouts, 0);
     }
@@ -76,7 +76,7 @@ crate::scenarios! {
         host.submit(untimed, 0);
         host.queue.suspend(host.now);
         host.pass_and_fire(50);
-        host.queue.complete(timed, Ok(()));
+        host.queue.complete(timed, Attempt::FIRST, Ok(()));
         host.queue.resume(host.now);
         let told = host.serve_worker();
         assert!(told.iter().all(|effect| !matches!(effect, Effect::ArmTimer { .. })), "{told:?}");
@@ -87,7 +87,7 @@ crate::scenarios! {
         let mut host = Host::new(config());
         let [first, second] = host.pending();
         host.pass(60);
-        host.queue.complete(first, Ok(()));
+        host.queue.complete(first, Attempt::FIRST, Ok(()));
         host.serve_worker();
         host.pass_and_fire(60);
         let told = host.serve_worker();
@@ -103,7 +103,7 @@ crate::scenarios! {
     fn a_job_that_completes_out_of_order_waits_and_does_not_time_out() {
         let mut host = Host::new(config());
         let [first, second] = host.pending();
-        host.queue.complete(second, Ok(()));
+        host.queue.complete(second, Attempt::FIRST, Ok(()));
         assert_eq!(host.serve_worker(), [], "fences signal in order");
         host.pass_and_fire(100);
         let mut worker = asked(&mut host, first);
@@ -166,12 +166,12 @@ crate::scenarios! {
     fn a_triggered_timeout_is_not_lost_behind_another() {
         let mut host = Host::new(Config { timeout: None, ..config() });
         let [first, second] = host.pending();
-        assert!(host.queue.trigger_timeout(host.now));
+        assert!(host.queue.trigger_timeout());
         let mut worker = asked(&mut host, first);
-        assert!(!host.queue.trigger_timeout(host.now), "the driver is asked already");
-        host.queue.complete(first, Ok(()));
+        assert!(!host.queue.trigger_timeout(), "the driver is asked already");
+        host.queue.complete(first, Attempt::FIRST, Ok(()));
         assert_eq!(host.serve_in(Context::Irq), [completed(first)]);
-        assert!(host.queue.trigger_timeout(host.now), "the second is the head now");
+        assert!(host.queue.trigger_timeout(), "the second is the head now");
         verdict(&mut host, &mut worker, first, TimeoutOutcome::NoHang);
         let left = 2;
         let told = host.take(&mut worker);

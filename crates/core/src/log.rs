@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The last things that happened to a queue, kept for who asks after a hang.
+//!
+//! A record is two words, so that an ordinary job pays for four of them and nothing else: no
+//! clock is read for a record's sake. Its time is exact where the queue had reason to read the
+//! clock, and else that of the event before it.
+
+use core::fmt;
+
+use crate::effect::Outcome;
+use crate::time::Time;
+
+/// How many records a queue keeps.
+pub const RECORDS: usize = 64;
+
+macro_rules! whats {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// What happened.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        #[repr(u8)]
+        #[non_exhaustive]
+        pub enum What {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl What {
+            const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// A few lower-case words, as snapshots print it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+whats! {
+    /// A job was handed to the queue.
+    Submitted = "submitted",
+    /// The last fence that it waited for has signalled.
+    Ready = "ready",
+    /// It was handed to the run callback.
+    Run = "run",
+    /// The run callback found no resources for it.
+    NoResources = "no resources",
+    /// The hardware did its work.
+    Completed = "completed",
+    /// It ended with an error.
+    Failed = "failed",
+    /// It will not run.
+    Cancelled = "cancelled",
+    /// It hung.
+    TimedOut = "timed out",
+    /// Its fence was handed out to be signalled.
+    Signal = "signal",
+    /// A completion came twice, too late, or for a job that is gone.
+    LateCompletion = "late completion",
+    /// The driver was asked about it, its time being up.
+    Asked = "asked: time is up",
+    /// The driver saw no hang.
+    NoHang = "no hang",
+    /// The driver gave it more time.
+    Extended = "extended",
+    /// The driver wants a reset because of it.
+    ResetWanted = "reset wanted",
+    /// It was put on the hardware again.
+    Replay = "replay",
+    /// The queue was stopped.
+    Stop = "stopped",
+    /// And started again.
+    Start = "started",
+    /// The queue was suspended once more.
+    Suspend = "suspended",
+    /// And resumed once.
+    Resume = "resumed",
+    /// It takes no more jobs.
+    Close = "closed",
+    /// Closing it has taken too long.
+    Overdue = "closing overdue",
+    /// All its jobs were ended.
+    Kill = "killed",
+    /// No driver callback is handed out any more.
+    Unbind = "unbound",
+    /// A job of it was guilty.
+    Strike = "strike",
+    /// That was one too many.
+    Ban = "banned",
+}
+
+impl What {
+    pub(crate) const fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Completed => Self::Completed,
+            Outcome::Failed(_) => Self::Failed,
+            Outcome::Cancelled(_) => Self::Cancelled,
+            Outcome::TimedOut(_) => Self::TimedOut,
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// When, or when the event before it was, where the queue had no reason to read the clock.
+    pub at: Time,
+    /// What.
+    pub what: What,
+    /// The job, by sequence number; of the queue's next job where it happened to the queue.
+    pub seqno: u64,
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ns = self.at.as_ns();
+        let (s, us) = (ns / 1_000_000_000, ns / 1_000 % 1_000_000);
+        write!(f, "{s:>6}.{us:06} #{:<6} {}", self.seqno, self.what.name())
+    }
+}
+
+/// The ring of records.
+///
+/// # Invariants
+///
+/// A record's low byte is a [`What`], the rest of the word the time in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Log {
+    records: [(u64, u64); RECORDS],
+}
+
+/// Where the log is written and what time it is; stands where every job finds it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LogHead {
+    pub(crate) written: u64,
+    pub(crate) now: Time,
+}
+
+impl Log {
+    pub(crate) const fn new() -> Self {
+        Self {
+            records: [(0, 0); RECORDS],
+        }
+    }
+
+    #[inline]
+    pub(crate) fn write(&mut self, head: &mut LogHead, what: What, seqno: u64) {
+        let place = head.written as usize % RECORDS;
+        self.records[place] = (head.now.as_ns() << 8 | u64::from(what as u8), seqno);
+        head.written = head.written.wrapping_add(1);
+    }
+
+    /// The records, oldest first.
+    pub(crate) fn iter(&self, head: &LogHead) -> impl Iterator<Item = Record> + '_ {
+        let written = head.written;
+        let kept = written.min(RECORDS as u64);
+        (written - kept..written).filter_map(move |at| {
+            let (word, seqno) = self.records[at as usize % RECORDS];
+            let what = *What::ALL.get((word & 0xff) as usize)?;
+            Some(Record {
+                at: Time::from_ns(word >> 8),
+                what,
+                seqno,
+            })
+        })
+    }
+}
