@@ -7,6 +7,8 @@
 mod host;
 #[path = "scenarios/line.rs"]
 mod line;
+#[path = "scenarios/recovery.rs"]
+mod recovery;
 #[path = "scenarios/teardown.rs"]
 mod teardown;
 #[path = "scenarios/timeouts.rs"]
@@ -27,7 +29,12 @@ macro_rules! scenarios {
 pub(crate) use scenarios;
 
 /// All stories, by name.
-const SCENARIOS: [&[Scenario]; 3] = [line::SCENARIOS, teardown::SCENARIOS, timeouts::SCENARIOS];
+const SCENARIOS: [&[Scenario]; 4] = [
+    line::SCENARIOS,
+    recovery::SCENARIOS,
+    teardown::SCENARIOS,
+    timeouts::SCENARIOS,
+];
 
 #[test]
 fn every_scenario_has_a_name_of_its_own_and_can_be_told_from_the_list() {
