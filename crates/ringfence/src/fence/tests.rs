@@ -90,6 +90,35 @@ fn timestamps_follow_the_clock_in_order() {
 }
 
 #[test]
+fn a_timeline_notices_a_signal_before_an_older_one() {
+    let timeline = Timeline::with_first_seqno("out of order on purpose", u64::MAX - 1);
+    let mut open: Vec<_> = (0..6).map(|_| timeline.signaller().0).collect();
+    open.remove(0).signal(Ok(()));
+    open.remove(0).signal(Ok(()));
+    assert_eq!(timeline.out_of_order(), 0, "in order, around the wrap");
+    let late = open.remove(0);
+    let early = open.remove(0).fence();
+    assert_eq!(early.status(), Some(Err(Errno::ECANCELED)), "it signals");
+    assert_eq!(timeline.out_of_order(), 1, "dropping is signalling");
+    late.signal(Ok(()));
+    open.remove(0).signal(Ok(()));
+    assert_eq!(
+        timeline.out_of_order(),
+        1,
+        "the older one was late, not early"
+    );
+    // From a callback of the fence before it: in order.
+    let (next, last) = (timeline.signaller().0, open.remove(0));
+    let mut next = Some(next);
+    let chained = last.fence().add_callback(Callback::new(move |_| {
+        next.take().unwrap().signal(Ok(()));
+    }));
+    last.signal(Ok(()));
+    assert_eq!(timeline.out_of_order(), 1);
+    drop(chained);
+}
+
+#[test]
 fn seqnos_count_from_one_without_gaps_and_wrap() {
     let timeline = Timeline::new("t");
     drop(timeline.prepare());

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 // From `std` whatever the features: nothing here is worth a model checker's time.
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The clock of all timestamps and deadlines: `CLOCK_MONOTONIC`, in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
@@ -69,10 +69,40 @@ impl Drop for TimelineName {
 /// An ordered series of fences.
 ///
 /// Its fences do not hold it: it may go while they live.
+///
+/// They must signal in order: whoever waits for a fence relies on those before it, and a job that
+/// depends on several fences of one timeline waits for the latest alone. The signallers may be on
+/// many threads, which then see to the order between them. A signal that comes while an older
+/// fence is open is performed all the same, since somebody may be waiting for it, but it is counted
+/// ([`out_of_order`](Self::out_of_order)), and the first of a timeline is reported on standard
+/// error. It is not an assertion: the driver may be in an interrupt handler, and his waiters are
+/// not to blame.
 #[derive(Debug)]
 pub struct Timeline {
     name: TimelineName,
     next: AtomicU64,
+    order: Arc<Order>,
+}
+
+/// What the fences of a timeline share: how many have signalled.
+#[derive(Debug)]
+struct Order {
+    first: u64,
+    signalled: AtomicU64,
+    strays: AtomicU64,
+}
+
+impl Order {
+    /// Counts a signal; false for the first that comes too early.
+    ///
+    /// As many have signalled as are older, or else one of those is open. Once that has happened
+    /// the count may miss others, but it never takes a fence for early that is not.
+    fn note(&self, seqno: u64) -> bool {
+        let older = seqno.wrapping_sub(self.first);
+        // Relaxed: who signals in order from several threads has ordered them himself.
+        let signalled = self.signalled.fetch_add(1, Ordering::Relaxed);
+        signalled >= older || self.strays.fetch_add(1, Ordering::Relaxed) != 0
+    }
 }
 
 impl Timeline {
@@ -86,7 +116,18 @@ impl Timeline {
         Self {
             name: TimelineName::new(name),
             next: AtomicU64::new(first),
+            order: Arc::new(Order {
+                first,
+                signalled: AtomicU64::new(0),
+                strays: AtomicU64::new(0),
+            }),
         }
+    }
+
+    /// How many fences have signalled while an older one of the timeline was open: a driver's bug.
+    /// At least 1 if any has; of further ones some may be missed.
+    pub fn out_of_order(&self) -> u64 {
+        self.order.strays.load(Ordering::Relaxed)
     }
 
     /// The timeline's number, unique in the process.
@@ -101,6 +142,7 @@ impl Timeline {
             timeline: self,
             node: Counted::new(PlainFence {
                 core,
+                order: Some(Arc::clone(&self.order)),
                 observer: None,
             }),
         }
@@ -155,7 +197,28 @@ impl PreparedFence<'_> {
 /// A fence on its own.
 struct PlainFence {
     core: FenceCore,
+    /// Its timeline's; a fence that is made signalled has none.
+    order: Option<Arc<Order>>,
     observer: Option<Box<dyn Fn(u64) + Send + Sync>>,
+}
+
+impl PlainFence {
+    /// Signals the fence, and says so if an older one is open.
+    fn signal(&self, result: Status, timestamp_ns: u64) {
+        let core = &self.core;
+        // Before the signal: its callbacks may signal the next.
+        if !self.order.as_ref().is_none_or(|o| o.note(core.seqno())) {
+            with_name(core.context(), |name| {
+                eprintln!(
+                    "ringfence: fence {} on timeline {} (context {}) signals before an older one",
+                    core.seqno(),
+                    name.unwrap_or("gone-timeline"),
+                    core.context(),
+                );
+            });
+        }
+        core.signal(result, timestamp_ns);
+    }
 }
 
 impl FenceNode for PlainFence {
@@ -177,6 +240,7 @@ pub(super) fn stub(result: Status) -> Fence {
     core.try_signal_quietly(result, monotonic_ns());
     Fence::from_node(Counted::new(PlainFence {
         core,
+        order: None,
         observer: None,
     }))
 }
@@ -214,7 +278,7 @@ impl Signaller {
     ///
     /// As [`signal`](Self::signal).
     pub fn signal_at(self, result: Status, timestamp_ns: u64) {
-        self.node.core.signal(result, timestamp_ns);
+        self.node.signal(result, timestamp_ns);
     }
 
     /// A view of the fence to be signalled.
@@ -238,6 +302,6 @@ impl Drop for Signaller {
                 core.context(),
             );
         });
-        core.signal(Err(Errno::ECANCELED), monotonic_ns());
+        self.node.signal(Err(Errno::ECANCELED), monotonic_ns());
     }
 }
