@@ -7,9 +7,10 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
+use crate::clock::now_ns;
 use crate::device::Device;
 use crate::error::GpuError;
-use crate::fault::{Armed, Fault, Injection, InjectionKind, When};
+use crate::fault::{Armed, Fault, Injection, InjectionKind, Injections, Moment, When};
 use crate::firmware::Request;
 use crate::interrupt::{HandlerGuard, Interrupt};
 use crate::memory::{Buffer, Permissions};
@@ -17,6 +18,9 @@ use crate::ring::Ring;
 use crate::sync::{lock, write};
 
 pub(crate) use shared::Shared;
+
+/// The longest that an injected early completion stalls a doorbell, in nanoseconds.
+const STALL_NS: u64 = 20_000_000;
 
 /// Names a context. Never used again for another context of the same device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +47,8 @@ pub enum ContextState {
     Resetting,
     /// The device has been stopped.
     Stopped,
+    /// The device has been pulled out.
+    Gone,
 }
 
 /// What a reset found.
@@ -83,11 +89,34 @@ impl Context {
     }
 
     /// Tells the firmware to look at PUT. May be called without the ring having changed. Does not
-    /// allocate; takes a short lock, and wakes the firmware's thread if it sleeps.
+    /// allocate; takes a short lock, and wakes the firmware's thread if it sleeps. To a device that
+    /// is gone it does nothing, as any posted write; see [`Context::state`].
     pub fn doorbell(&self) {
+        let newest = [&self.shared.injections, &self.device.injections]
+            .into_iter()
+            .filter(|list| !list.is_empty())
+            .find_map(|list| {
+                let value = self.shared.ring.newest_alone()?;
+                list.waits_at_doorbell(value).then_some((list, value))
+            });
         if !self.shared.rung.swap(true, Ordering::AcqRel) {
             self.device.inbox.ring(self.shared.index);
         }
+        if let Some((list, value)) = newest {
+            self.stall(list, value);
+        }
+    }
+
+    /// Injected: the doorbell's write takes until the job's interrupt has been handled.
+    fn stall(&self, list: &Injections, value: u64) {
+        let end = now_ns() + STALL_NS;
+        while self.shared.line.handled() < value {
+            if now_ns() > end || self.state() == ContextState::Faulted {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        let _ = list.take(Moment::Doorbell { value });
     }
 
     /// The last value a [`Fence`](crate::Command::Fence) wrote; 0 before the first. It happens
@@ -105,6 +134,9 @@ impl Context {
 
     /// Where it stands.
     pub fn state(&self) -> ContextState {
+        if self.device.is_gone() {
+            return ContextState::Gone;
+        }
         if self.device.inbox.is_stopped() {
             return ContextState::Stopped;
         }
@@ -179,14 +211,16 @@ impl Context {
     /// # Errors
     ///
     /// [`GpuError::NotResponding`] after the configured time: the firmware is dead, or slow (then
-    /// the reset happens later). [`GpuError::Stopped`].
+    /// the reset happens later). [`GpuError::ResetFailed`]: nothing is lost, and the context stands
+    /// still until a reset succeeds. [`GpuError::Gone`], [`GpuError::Stopped`].
     pub fn reset(&self) -> Result<ResetReport, GpuError> {
         let index = self.shared.index;
         self.device
             .ask_in(&self.shared.resets, |answer| Request::ResetContext {
                 index,
                 answer,
-            })
+            })?
+            .ok_or(GpuError::ResetFailed)
     }
 
     /// Installs the handler of this context's interrupts. It runs on the device's interrupt
@@ -210,12 +244,16 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`GpuError::Invalid`] for `When::Nth(0)` and for a slow reset at a fence value.
+    /// [`GpuError::Invalid`] for a time that the injection cannot happen at, see [`When`].
     pub fn inject(&self, injection: Injection, when: When) -> Result<Armed, GpuError> {
         let injections = &self.shared.injections;
         match (injection, when) {
             (Injection::FirmwareDeath { silent }, When::Now) => {
-                self.device.inbox.send(Request::Die { silent })?;
+                self.device.send(Request::Die { silent })?;
+                Ok(injections.fire_now(injection))
+            }
+            (Injection::Unplug { announced }, When::Now) => {
+                self.device.unplug(announced);
                 Ok(injections.fire_now(injection))
             }
             (Injection::SpuriousInterrupt(value), When::Now) => {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The device: its threads, and what the host's handles share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{sync_channel, RecvTimeoutError, SyncSender};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
@@ -24,6 +24,17 @@ pub struct DeviceResetReport {
     /// Contexts that had work, which is lost. Each gets a
     /// [`ContextLost`](Interrupt::ContextLost) interrupt.
     pub contexts_lost: usize,
+    /// Whose command the firmware was dealing with when it died, if it had.
+    pub culprit: Option<Culprit>,
+}
+
+/// Whose command a dead firmware was dealing with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Culprit {
+    /// The context.
+    pub context: ContextId,
+    /// The fence value of its job, if its stream named it.
+    pub job: Option<u64>,
 }
 
 /// What a device has done since it started.
@@ -39,6 +50,8 @@ pub struct GpuStats {
     pub context_resets: u64,
     /// Resets of the device.
     pub device_resets: u64,
+    /// Resets, of either sort, that reported failure.
+    pub failed_resets: u64,
     /// Interrupts delivered, whether or not a handler was there.
     pub interrupts: u64,
     /// Interrupt handlers that panicked.
@@ -65,6 +78,7 @@ pub(crate) struct Counters {
     pub(crate) slot_switches: Counter,
     pub(crate) context_resets: Counter,
     pub(crate) device_resets: Counter,
+    pub(crate) failed_resets: Counter,
 }
 
 /// What firmware, interrupts and handles share.
@@ -75,7 +89,9 @@ pub(crate) struct Device {
     pub(crate) injections: Arc<Injections>,
     pub(crate) counters: Counters,
     answer_timeout: Duration,
-    device_resets: Arc<Mailbox<DeviceResetReport>>,
+    device_resets: Arc<Mailbox<Option<DeviceResetReport>>>,
+    pings: Arc<Mailbox<()>>,
+    gone: AtomicBool,
     firmware: OnceLock<ThreadId>,
     indices: Mutex<Indices>,
 }
@@ -89,34 +105,43 @@ struct Indices {
 }
 
 impl Device {
-    /// Sends a request that will be answered, and waits for the answer.
-    pub(crate) fn ask<T>(
-        &self,
-        request: impl FnOnce(SyncSender<T>) -> Request,
-    ) -> Result<T, GpuError> {
-        let (answer, answered) = sync_channel(1);
-        self.inbox.send(request(answer))?;
-        answered
-            .recv_timeout(self.answer_timeout)
-            .map_err(|error| match error {
-                RecvTimeoutError::Disconnected if self.inbox.is_stopped() => GpuError::Stopped,
-                RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout => {
-                    GpuError::NotResponding
-                }
-            })
+    /// Whether it has been pulled out.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
-    /// As [`Device::ask`], with a mailbox made beforehand: does not allocate.
+    /// Pulls it out.
+    pub(crate) fn unplug(&self, announced: bool) {
+        self.gone.store(true, Ordering::Release);
+        self.memory.set_gone();
+        self.inbox.close();
+        self.interrupts.cut(announced);
+    }
+
+    /// Why a device that is stopped does not answer.
+    fn absence(&self) -> GpuError {
+        if self.is_gone() {
+            GpuError::Gone
+        } else {
+            GpuError::Stopped
+        }
+    }
+
+    /// Sends a request.
+    pub(crate) fn send(&self, request: Request) -> Result<(), GpuError> {
+        self.inbox.send(request).map_err(|_| self.absence())
+    }
+
+    /// Sends a request that will be answered in a mailbox made beforehand, and waits for the answer.
+    /// Does not allocate.
     pub(crate) fn ask_in<T: Copy>(
         &self,
         mailbox: &Arc<Mailbox<T>>,
         request: impl FnOnce(Answer<T>) -> Request,
     ) -> Result<T, GpuError> {
-        let answered = mailbox.ask(self.answer_timeout, |answer| {
-            self.inbox.send(request(answer))
-        });
+        let answered = mailbox.ask(self.answer_timeout, |answer| self.send(request(answer)));
         match answered {
-            Err(GpuError::NotResponding) if self.inbox.is_stopped() => Err(GpuError::Stopped),
+            Err(GpuError::NotResponding) if self.inbox.is_stopped() => Err(self.absence()),
             answered => answered,
         }
     }
@@ -163,6 +188,8 @@ impl Gpu {
             counters: Counters::default(),
             answer_timeout: config.answer_timeout,
             device_resets: Arc::default(),
+            pings: Arc::default(),
+            gone: AtomicBool::new(false),
             firmware: OnceLock::new(),
             indices: Mutex::default(),
         });
@@ -200,12 +227,26 @@ impl Gpu {
         }
     }
 
+    /// Pulls the device out, whatever it is doing: nothing that is asked of it is answered any more,
+    /// doorbells do nothing, what was not delivered of its interrupts is lost, and its memory can be
+    /// neither read nor written. What contexts and buffers take is given back when they are dropped.
+    /// If `announced`, the handler of the device is told [`Removed`](Interrupt::Removed), by the bus.
+    /// Does not wait: the firmware may still finish what it has in hand, which nobody sees.
+    pub fn unplug(&self, announced: bool) {
+        self.device.unplug(announced);
+    }
+
+    /// Whether the device has been pulled out. What a driver finds out by reading a register.
+    pub fn is_gone(&self) -> bool {
+        self.device.is_gone()
+    }
+
     /// Creates a context with a ring of `ring_words` words (a power of two from 16 on), which
     /// takes video memory, in whole pages.
     ///
     /// # Errors
     ///
-    /// [`GpuError::Invalid`], [`GpuError::OutOfMemory`], [`GpuError::Stopped`].
+    /// [`GpuError::Invalid`], [`GpuError::OutOfMemory`], [`GpuError::Stopped`], [`GpuError::Gone`].
     pub fn create_context(&self, ring_words: usize) -> Result<Context, GpuError> {
         if !ring_words.is_power_of_two() || ring_words < 16 {
             return Err(GpuError::Invalid(
@@ -227,7 +268,7 @@ impl Gpu {
         let ring = Ring::new(buffer, ring_words);
         let page_table = PageTable::new(device.memory.page_bytes());
         let shared = Arc::new(Shared::new(id, index, ring, page_table));
-        device.inbox.send(Request::Attach(Arc::clone(&shared)))?;
+        device.send(Request::Attach(Arc::clone(&shared)))?;
         Ok(Context::new(shared, Arc::clone(device)))
     }
 
@@ -235,7 +276,8 @@ impl Gpu {
     ///
     /// # Errors
     ///
-    /// [`GpuError::OutOfMemory`] if no free range is large enough, [`GpuError::Invalid`] for none.
+    /// [`GpuError::OutOfMemory`] if no free range is large enough, [`GpuError::Invalid`] for none,
+    /// [`GpuError::Gone`].
     pub fn alloc(&self, bytes: u64) -> Result<Buffer, GpuError> {
         allocate(&self.device.memory, bytes)
     }
@@ -250,13 +292,14 @@ impl Gpu {
         self.device.memory.bytes()
     }
 
-    /// Asks the firmware for a sign of life. Sleeps until it answers.
+    /// Asks the firmware for a sign of life. Sleeps until it answers; does not allocate.
     ///
     /// # Errors
     ///
-    /// [`GpuError::NotResponding`], [`GpuError::Stopped`].
+    /// [`GpuError::NotResponding`], [`GpuError::Stopped`], [`GpuError::Gone`].
     pub fn ping(&self) -> Result<(), GpuError> {
-        self.device.ask(|answer| Request::Ping { answer })
+        let device = &self.device;
+        device.ask_in(&device.pings, |answer| Request::Ping { answer })
     }
 
     /// Resets the whole device, dead or alive: every context loses its work, its fault and the
@@ -267,12 +310,15 @@ impl Gpu {
     /// # Errors
     ///
     /// [`GpuError::NotResponding`] if it takes longer than the configured time (it happens
-    /// nevertheless), [`GpuError::Stopped`].
+    /// nevertheless), [`GpuError::ResetFailed`] (nothing runs until one succeeds),
+    /// [`GpuError::Stopped`], [`GpuError::Gone`].
     pub fn reset(&self) -> Result<DeviceResetReport, GpuError> {
         let device = &self.device;
-        device.ask_in(&device.device_resets, |answer| Request::ResetDevice {
-            answer,
-        })
+        device
+            .ask_in(&device.device_resets, |answer| Request::ResetDevice {
+                answer,
+            })?
+            .ok_or(GpuError::ResetFailed)
     }
 
     /// Installs the handler of interrupts that concern no single context.
@@ -294,11 +340,15 @@ impl Gpu {
     ///
     /// # Errors
     ///
-    /// [`GpuError::Invalid`] for `When::Nth(0)` and for a slow reset at a fence value;
-    /// [`GpuError::Stopped`].
+    /// [`GpuError::Invalid`] for a time that the injection cannot happen at, see [`When`];
+    /// [`GpuError::Stopped`], [`GpuError::Gone`].
     pub fn inject(&self, injection: Injection, when: When) -> Result<Armed, GpuError> {
         if let (Injection::FirmwareDeath { silent }, When::Now) = (injection, when) {
-            self.device.inbox.send(Request::Die { silent })?;
+            self.device.send(Request::Die { silent })?;
+            return Ok(self.device.injections.fire_now(injection));
+        }
+        if let (Injection::Unplug { announced }, When::Now) = (injection, when) {
+            self.device.unplug(announced);
             return Ok(self.device.injections.fire_now(injection));
         }
         let armed = self.device.injections.arm(injection, when);
@@ -321,6 +371,7 @@ impl Gpu {
             slot_switches: counters.slot_switches.get(),
             context_resets: counters.context_resets.get(),
             device_resets: counters.device_resets.get(),
+            failed_resets: counters.failed_resets.get(),
             interrupts: self.device.interrupts.delivered.load(Ordering::Relaxed),
             handler_panics: self.device.interrupts.panics.load(Ordering::Relaxed),
         }

@@ -50,6 +50,13 @@ pub enum GpuError {
     /// The firmware did not answer in time ([`GpuConfig::answer_timeout`](crate::GpuConfig)).
     #[error("the firmware does not answer")]
     NotResponding,
+    /// The reset was carried out and did not help, see
+    /// [`FailedReset`](crate::Injection::FailedReset).
+    #[error("the reset failed")]
+    ResetFailed,
+    /// The device has been pulled out.
+    #[error("the device is gone")]
+    Gone,
     /// The device has been stopped.
     #[error("the device has been stopped")]
     Stopped,
@@ -67,7 +74,8 @@ impl GpuError {
             Self::AlreadyMapped { .. } | Self::HandlerInstalled => -16,       // EBUSY
             Self::NotMapped { .. } => -2,                                     // ENOENT
             Self::NotResponding => -110,                                      // ETIMEDOUT
-            Self::Stopped => -19,                                             // ENODEV
+            Self::ResetFailed => -5,                                          // EIO
+            Self::Stopped | Self::Gone => -19,                                // ENODEV
             Self::Thread(_) => -12,                                           // ENOMEM
         }
     }

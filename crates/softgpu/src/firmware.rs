@@ -22,7 +22,7 @@ use std::thread;
 use crate::clock::now_ns;
 use crate::config::GpuConfig;
 use crate::context::ContextState;
-use crate::device::Device;
+use crate::device::{Culprit, Device};
 use crate::fault::Fault;
 use crate::interrupt::Interrupt;
 use crate::observer::{Observer, SlotEvent, SlotEventKind};
@@ -58,6 +58,8 @@ pub(crate) struct Firmware {
     resets: Vec<PendingReset>,
     device_reset: Option<DeviceReset>,
     dead: bool,
+    /// What it was dealing with when it died.
+    culprit: Option<Culprit>,
     stop: bool,
     /// What a dead firmware was asked; kept so that who asks waits in vain.
     unanswered: Vec<Request>,
@@ -77,6 +79,7 @@ impl Firmware {
             resets: Vec::new(),
             device_reset: None,
             dead: false,
+            culprit: None,
             stop: false,
             unanswered: Vec::new(),
             doorbells: Vec::new(),
@@ -95,7 +98,7 @@ impl Firmware {
         }
         loop {
             self.read_inbox();
-            if self.stop {
+            if self.stop || self.device.is_gone() {
                 break;
             }
             let now = now_ns();
@@ -143,8 +146,16 @@ impl Firmware {
                 Step::Yield | Step::Wait => {}
                 Step::Empty => self.stand(slot, index, Standing::Idle),
                 Step::Fault(fault) => self.fault(slot, index, fault),
-                Step::Died { silent } => {
+                Step::Died { silent, job } => {
+                    self.culprit = Some(Culprit {
+                        context: exec.shared.id,
+                        job,
+                    });
                     self.die(silent);
+                    break;
+                }
+                Step::Unplugged { announced } => {
+                    self.device.unplug(announced);
                     break;
                 }
             }

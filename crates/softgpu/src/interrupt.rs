@@ -47,6 +47,9 @@ pub enum Interrupt {
     },
     /// The firmware has died: nothing runs until the device is reset. Every handler is told.
     FirmwareDied,
+    /// The device was pulled out. It is the bus that says so, to the handler of the device alone;
+    /// nothing comes after it.
+    Removed,
 }
 
 type Handler = Box<dyn Fn(&Interrupt) + Send + Sync>;
@@ -130,6 +133,8 @@ pub(crate) struct Line {
     fence: AtomicU64,
     /// A fence interrupt is on its way.
     pending: AtomicBool,
+    /// The highest fence value that the handler has been told and has returned from.
+    handled: AtomicU64,
 }
 
 impl Line {
@@ -139,7 +144,13 @@ impl Line {
             handler: Arc::default(),
             fence: AtomicU64::new(0),
             pending: AtomicBool::new(false),
+            handled: AtomicU64::new(0),
         }
+    }
+
+    /// The highest fence value that the handler has returned from.
+    pub(crate) fn handled(&self) -> u64 {
+        self.handled.load(Ordering::Acquire)
     }
 
     pub(crate) fn fence_value(&self) -> u64 {
@@ -199,6 +210,8 @@ struct State {
     /// Interrupts that are held back, with the time of their delivery.
     late: Vec<(u64, Pending)>,
     stop: bool,
+    /// The device is gone: what is raised from now on is lost.
+    gone: bool,
 }
 
 /// The interrupt controller: raised anywhere, delivered one at a time by one thread.
@@ -245,12 +258,42 @@ impl Interrupts {
             slot: Arc::clone(slot),
             what: What::Exactly(interrupt),
         };
-        lock(&self.state).late.push((due, pending));
+        let mut state = lock(&self.state);
+        if state.gone {
+            return;
+        }
+        state.late.push((due, pending));
+        drop(state);
         self.raised.notify_one();
     }
 
     fn push(&self, pending: Pending) {
-        lock(&self.state).queue.push_back(pending);
+        let mut state = lock(&self.state);
+        if state.gone {
+            return;
+        }
+        state.queue.push_back(pending);
+        drop(state);
+        self.raised.notify_one();
+    }
+
+    /// Drops what has not been delivered and whatever may be raised later; only the device's own
+    /// handler is told, if `announced`.
+    pub(crate) fn cut(&self, announced: bool) {
+        let mut state = lock(&self.state);
+        state.gone = true;
+        let left = (
+            std::mem::take(&mut state.queue),
+            std::mem::take(&mut state.late),
+        );
+        if announced {
+            state.queue.push_back(Pending {
+                slot: Arc::clone(&self.device),
+                what: What::Exactly(Interrupt::Removed),
+            });
+        }
+        drop(state);
+        drop(left);
         self.raised.notify_one();
     }
 
@@ -263,15 +306,16 @@ impl Interrupts {
     /// Delivers interrupts until [`stop`](Self::stop).
     pub(crate) fn run(&self) {
         while let Some(pending) = self.next() {
-            let interrupt = match pending.what {
-                What::Exactly(interrupt) => interrupt,
+            let (interrupt, line) = match pending.what {
+                What::Exactly(interrupt) => (interrupt, None),
                 What::Fence(line) => {
                     // First the flag, then the value: a fence written in between raises again.
                     line.pending.swap(false, Ordering::AcqRel);
-                    Interrupt::FenceReached {
+                    let reached = Interrupt::FenceReached {
                         context: line.context,
                         value: line.fence_value(),
-                    }
+                    };
+                    (reached, Some(line))
                 }
             };
             self.delivered.fetch_add(1, Ordering::Relaxed);
@@ -279,6 +323,9 @@ impl Interrupts {
                 if cell.call(&interrupt).is_none() {
                     self.panics.fetch_add(1, Ordering::Relaxed);
                 }
+            }
+            if let (Some(line), Interrupt::FenceReached { value, .. }) = (line, interrupt) {
+                line.handled.fetch_max(value, Ordering::AcqRel);
             }
         }
         let mut state = lock(&self.state);

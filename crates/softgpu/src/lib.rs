@@ -64,7 +64,7 @@ pub use clock::now_ns;
 pub use command::{Command, MAX_MATRIX_SIDE, MAX_PACKET_WORDS, MAX_PADDING};
 pub use config::GpuConfig;
 pub use context::{Context, ContextId, ContextState, ResetReport};
-pub use device::{DeviceResetReport, Gpu, GpuStats};
+pub use device::{Culprit, DeviceResetReport, Gpu, GpuStats};
 pub use error::{GpuError, RingFull};
 pub use fault::{Armed, Fault, FaultKind, Injection, InjectionKind, When};
 pub use interrupt::{HandlerGuard, Interrupt};

@@ -33,6 +33,8 @@ pub(crate) struct Memory {
     /// Set while the firmware sleeps and a context waits for a semaphore.
     watched: AtomicBool,
     inbox: Arc<Inbox>,
+    /// The device has been pulled out, and its memory with it.
+    gone: AtomicBool,
 }
 
 impl Memory {
@@ -45,7 +47,19 @@ impl Memory {
             allocator: Mutex::new(Allocator::new(pages)),
             watched: AtomicBool::new(false),
             inbox,
+            gone: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    fn check_present(&self) -> Result<(), GpuError> {
+        if self.gone.load(Ordering::Acquire) {
+            return Err(GpuError::Gone);
+        }
+        Ok(())
     }
 
     /// `count` words from `first` on; empty if they are not all there.
@@ -92,6 +106,7 @@ pub(crate) fn allocate(memory: &Arc<Memory>, bytes: u64) -> Result<Buffer, GpuEr
     if bytes == 0 {
         return Err(GpuError::Invalid("a buffer has at least one byte"));
     }
+    memory.check_present()?;
     let full = GpuError::OutOfMemory { bytes };
     let Ok(pages) = u32::try_from(bytes.div_ceil(memory.page_bytes)) else {
         return Err(full);
@@ -184,8 +199,9 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// [`GpuError::OutOfBounds`], and nothing is written.
+    /// [`GpuError::OutOfBounds`], [`GpuError::Gone`], and nothing is written.
     pub fn write(&self, first: usize, data: &[u32]) -> Result<(), GpuError> {
+        self.block.memory.check_present()?;
         // What the caller did before must show to who sees the words.
         fence(Ordering::Release);
         for (word, &value) in self.range(first, data.len())?.iter().zip(data) {
@@ -199,8 +215,19 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// [`GpuError::OutOfBounds`], and `into` is unchanged.
+    /// [`GpuError::OutOfBounds`], [`GpuError::Gone`], and `into` is unchanged.
     pub fn read(&self, first: usize, into: &mut [u32]) -> Result<(), GpuError> {
+        self.block.memory.check_present()?;
+        self.post_mortem(first, into)
+    }
+
+    /// As [`Buffer::read`], also when the device is gone: then what was there last. For judges;
+    /// no driver could.
+    ///
+    /// # Errors
+    ///
+    /// [`GpuError::OutOfBounds`], and `into` is unchanged.
+    pub fn post_mortem(&self, first: usize, into: &mut [u32]) -> Result<(), GpuError> {
         let words = self.range(first, into.len())?;
         for (value, word) in into.iter_mut().zip(words) {
             *value = word.load(Ordering::Relaxed);
@@ -213,14 +240,14 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// [`GpuError::OutOfBounds`].
+    /// [`GpuError::OutOfBounds`], [`GpuError::Gone`].
     pub fn read_word(&self, index: usize) -> Result<u32, GpuError> {
         let mut word = [0];
         self.read(index, &mut word)?;
         Ok(word[0])
     }
 
-    /// The whole buffer's words.
+    /// The whole buffer's words; of a device that is gone, what was there last.
     pub fn to_vec(&self) -> Vec<u32> {
         let words = self
             .all_words()

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
-use crate::command::Command;
+use crate::command::{header, Command, Opcode};
 use crate::error::RingFull;
 use crate::memory::Buffer;
 use crate::sync::lock;
@@ -22,6 +22,8 @@ pub struct Ring {
     capacity: u64,
     get: AtomicU64,
     put: AtomicU64,
+    /// PUT before what was published last.
+    newest: AtomicU64,
     writer: Mutex<()>,
 }
 
@@ -34,6 +36,7 @@ impl Ring {
             capacity: capacity as u64,
             get: AtomicU64::new(0),
             put: AtomicU64::new(0),
+            newest: AtomicU64::new(0),
             writer: Mutex::new(()),
         }
     }
@@ -100,6 +103,7 @@ impl Ring {
         }
         let words = self.buffer.all_words();
         let mut put = self.put.load(Ordering::Relaxed);
+        self.newest.store(put, Ordering::Relaxed);
         fill(&mut |word| {
             if let Some(place) = words.get((put & (self.capacity - 1)) as usize) {
                 place.store(word, Ordering::Relaxed);
@@ -117,6 +121,19 @@ impl Ring {
             .all_words()
             .get(place)
             .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// The fence value at the end of what was published last, if it ends so and nothing is ahead.
+    pub(crate) fn newest_alone(&self) -> Option<u64> {
+        let put = self.put();
+        let words = Command::Fence { value: 0 }.words() as u64;
+        let from = put.wrapping_sub(words);
+        let fence = header(self.word(from)).is_ok_and(|header| header.opcode == Opcode::Fence);
+        let ahead = self.newest.load(Ordering::Relaxed).wrapping_sub(self.get());
+        // What lies behind is a huge step ahead.
+        let alone = ahead == 0 || ahead > self.capacity;
+        let (low, high) = (self.word(from + 1), self.word(from + 2));
+        (fence && alone).then_some(u64::from(low) | u64::from(high) << 32)
     }
 
     /// Firmware: `words` more have been dealt with.

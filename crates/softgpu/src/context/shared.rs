@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     /// The doorbell has rung and the firmware has not yet looked.
     pub(crate) rung: AtomicBool,
     /// Where answers to resets arrive.
-    pub(crate) resets: Arc<Mailbox<ResetReport>>,
+    pub(crate) resets: Arc<Mailbox<Option<ResetReport>>>,
     state: AtomicU32,
     progress: AtomicU64,
     /// Since when it has been spinning on a slot; 0 if it does not.
@@ -85,7 +85,7 @@ impl Shared {
             ContextState::Waiting => WAITING,
             ContextState::Faulted => FAULTED,
             ContextState::Resetting => RESETTING,
-            ContextState::Stopped => STOPPED,
+            ContextState::Stopped | ContextState::Gone => STOPPED,
             ContextState::Resident(slot) => RESIDENT + slot,
         };
         self.state.store(code, Ordering::Release);

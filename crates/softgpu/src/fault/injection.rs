@@ -30,6 +30,18 @@ pub enum Injection {
     DoubleInterrupt,
     /// A reset takes this much longer.
     SlowReset(Duration),
+    /// A reset reports that it [failed](crate::GpuError::ResetFailed): what was to be reset stands
+    /// still until one succeeds. For `n` failures in a row, arm `n`.
+    FailedReset,
+    /// A job's doorbell write returns only when the job's interrupt has been handled: who submits
+    /// hears of the end before the submission has returned. Happens where nothing is ahead of the
+    /// job, and stalls for 20 ms at most.
+    EarlyCompletion,
+    /// The device is pulled out, see [`Gpu::unplug`](crate::Gpu::unplug).
+    Unplug {
+        /// The bus says so, by [`Removed`](crate::Interrupt::Removed).
+        announced: bool,
+    },
 }
 
 /// The kinds of [`Injection`], to count by.
@@ -46,9 +58,29 @@ pub enum InjectionKind {
     LateInterrupt,
     DoubleInterrupt,
     SlowReset,
+    FailedReset,
+    EarlyCompletion,
+    Unplug,
 }
 
-const KINDS: usize = 8;
+const KINDS: usize = InjectionKind::ALL.len();
+
+impl InjectionKind {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Hang,
+        Self::FaultAddress,
+        Self::FirmwareDeath,
+        Self::SpuriousInterrupt,
+        Self::LostInterrupt,
+        Self::LateInterrupt,
+        Self::DoubleInterrupt,
+        Self::SlowReset,
+        Self::FailedReset,
+        Self::EarlyCompletion,
+        Self::Unplug,
+    ];
+}
 
 impl Injection {
     /// The kind.
@@ -62,6 +94,9 @@ impl Injection {
             Self::LateInterrupt(_) => InjectionKind::LateInterrupt,
             Self::DoubleInterrupt => InjectionKind::DoubleInterrupt,
             Self::SlowReset(_) => InjectionKind::SlowReset,
+            Self::FailedReset => InjectionKind::FailedReset,
+            Self::EarlyCompletion => InjectionKind::EarlyCompletion,
+            Self::Unplug { .. } => InjectionKind::Unplug,
         }
     }
 
@@ -70,27 +105,29 @@ impl Injection {
             Self::Hang
             | Self::FaultAddress(_)
             | Self::FirmwareDeath { .. }
+            | Self::Unplug { .. }
             | Self::SpuriousInterrupt(_) => Place::Command,
             Self::LostInterrupt | Self::LateInterrupt(_) | Self::DoubleInterrupt => Place::Fence,
-            Self::SlowReset(_) => Place::Reset,
+            Self::SlowReset(_) | Self::FailedReset => Place::Reset,
+            Self::EarlyCompletion => Place::Doorbell,
         }
     }
 }
 
 /// When an injection happens.
 ///
-/// What happens to commands (hang, fault address, firmware death, spurious interrupt) happens
-/// before one; what happens to interrupts happens when a fence is written; a slow reset happens
-/// when a reset is asked for.
+/// What happens to commands (hang, fault address, firmware death, unplugging, spurious interrupt)
+/// happens before one; what happens to interrupts happens when a fence is written; a slow or failed
+/// reset happens when a reset is asked for; an early completion when the doorbell is rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum When {
-    /// At the next opportunity: the next command, the next fence, the next reset. (Firmware death
-    /// and spurious interrupts do not wait for a command; they happen at once.)
+    /// At the next opportunity: the next command, the next fence, the next reset. (Firmware death,
+    /// unplugging and spurious interrupts do not wait for a command; they happen at once.)
     Now,
     /// At the job whose fence has this value: when it begins, if it says
     /// [`BeginJob`](crate::Command::BeginJob), else before its fence is written. Not for resets.
     Fence(u64),
-    /// At the `n`-th job (or reset) from now; 1 is the next that begins.
+    /// At the `n`-th job (or reset) from now; 1 is the next that begins. Not for early completions.
     Nth(u64),
 }
 
@@ -129,6 +166,7 @@ enum Place {
     Command,
     Fence,
     Reset,
+    Doorbell,
 }
 
 /// An opportunity for an injection.
@@ -145,6 +183,8 @@ pub(crate) enum Moment {
     Fence { value: u64 },
     /// A reset was asked for.
     Reset,
+    /// The doorbell was rung, the newest job in the ring being this one.
+    Doorbell { value: u64 },
 }
 
 impl Moment {
@@ -153,13 +193,14 @@ impl Moment {
             Self::Command { .. } => Place::Command,
             Self::Fence { .. } => Place::Fence,
             Self::Reset => Place::Reset,
+            Self::Doorbell { .. } => Place::Doorbell,
         }
     }
 
     fn value(&self) -> Option<u64> {
         match *self {
             Self::Command { value, .. } => value,
-            Self::Fence { value } => Some(value),
+            Self::Fence { value } | Self::Doorbell { value } => Some(value),
             Self::Reset => None,
         }
     }
@@ -184,7 +225,7 @@ impl Injections {
         let possible = match when {
             When::Now => true,
             When::Fence(_) => injection.at() != Place::Reset,
-            When::Nth(n) => n > 0,
+            When::Nth(n) => n > 0 && injection.at() != Place::Doorbell,
         };
         if !possible {
             return None;
@@ -253,6 +294,19 @@ impl Injections {
         self.fired[charge.injection.kind() as usize].fetch_add(1, Ordering::Relaxed);
         charge.fired.store(true, Ordering::Release);
         Some(charge.injection)
+    }
+
+    /// Whether an injection waits for this very job at its doorbell.
+    pub(crate) fn waits_at_doorbell(&self, value: u64) -> bool {
+        !self.is_empty()
+            && lock(&self.armed).iter().any(|charge| {
+                charge.injection.at() == Place::Doorbell
+                    && match charge.when {
+                        When::Now => true,
+                        When::Fence(at) => at == value,
+                        When::Nth(_) => false,
+                    }
+            })
     }
 
     /// How many of this kind have happened.

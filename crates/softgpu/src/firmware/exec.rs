@@ -39,6 +39,12 @@ pub(super) enum Step {
     /// Injected: the firmware dies.
     Died {
         silent: bool,
+        /// The job it was dealing with.
+        job: Option<u64>,
+    },
+    /// Injected: the device is pulled out.
+    Unplugged {
+        announced: bool,
     },
 }
 

@@ -24,14 +24,14 @@ pub(crate) enum Request {
     },
     ResetContext {
         index: usize,
-        answer: Answer<ResetReport>,
+        answer: Answer<Option<ResetReport>>,
     },
     /// The reset line: reaches even a dead firmware.
     ResetDevice {
-        answer: Answer<DeviceResetReport>,
+        answer: Answer<Option<DeviceResetReport>>,
     },
     Ping {
-        answer: SyncSender<()>,
+        answer: Answer<()>,
     },
     /// Injected death.
     Die {
@@ -99,11 +99,12 @@ impl Inbox {
         }
     }
 
-    /// From now on requests are refused; those on their way are dropped.
+    /// From now on requests are refused; those on their way are dropped, and the firmware ends.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         self.stopped.store(true, Ordering::Release);
         let requests = std::mem::take(&mut state.requests);
+        self.attend(&mut state);
         drop(state);
         drop(requests);
     }

@@ -18,13 +18,15 @@ use crate::sync::lock;
 pub(super) struct PendingReset {
     pub(super) due: u64,
     context: Arc<Shared>,
-    answer: Answer<ResetReport>,
+    answer: Answer<Option<ResetReport>>,
+    fails: bool,
 }
 
 /// The reset of the whole device, in progress.
 pub(super) struct DeviceReset {
     due: u64,
-    answers: Vec<Answer<DeviceResetReport>>,
+    answers: Vec<Answer<Option<DeviceResetReport>>>,
+    fails: bool,
 }
 
 impl DeviceReset {
@@ -33,14 +35,17 @@ impl DeviceReset {
     }
 }
 
-/// How much longer a reset takes, for what was injected.
-fn slowness(injections: [&Injections; 2]) -> u64 {
+/// How much longer a reset takes for what was injected, and whether it fails.
+fn trouble(injections: [&Injections; 2]) -> (u64, bool) {
     match injections
         .into_iter()
         .find_map(|list| list.take(Moment::Reset))
     {
-        Some(Injection::SlowReset(delay)) => u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX),
-        _ => 0,
+        Some(Injection::SlowReset(delay)) => {
+            (u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX), false)
+        }
+        Some(Injection::FailedReset) => (0, true),
+        _ => (0, false),
     }
 }
 
@@ -93,14 +98,12 @@ impl Firmware {
                 self.unanswered.push(request);
             }
             Request::ResetContext { index, answer } => self.begin_reset(index, answer),
-            Request::Ping { answer } => {
-                let _ = answer.try_send(());
-            }
+            Request::Ping { answer } => answer.give(()),
             Request::Die { silent } => self.die(silent),
         }
     }
 
-    fn begin_reset(&mut self, index: usize, answer: Answer<ResetReport>) {
+    fn begin_reset(&mut self, index: usize, answer: Answer<Option<ResetReport>>) {
         let now = now_ns();
         self.withdraw(index);
         let Some(exec) = self.exec_mut(index) else {
@@ -109,23 +112,26 @@ impl Firmware {
         exec.kill();
         exec.stand(Standing::Resetting);
         let context = Arc::clone(&exec.shared);
-        let slow = slowness([&context.injections, &self.device.injections]);
+        let (slow, fails) = trouble([&context.injections, &self.device.injections]);
         self.resets.push(PendingReset {
             due: now.saturating_add(slow),
             context,
             answer,
+            fails,
         });
         self.finish_resets(now);
     }
 
-    fn begin_device_reset(&mut self, answer: Answer<DeviceResetReport>) {
+    fn begin_device_reset(&mut self, answer: Answer<Option<DeviceResetReport>>) {
         self.halt();
-        let slow = slowness([&self.device.injections, &Injections::default()]);
+        let (slow, fails) = trouble([&self.device.injections, &Injections::default()]);
         let due = now_ns().saturating_add(slow);
         let reset = self.device_reset.get_or_insert_with(|| DeviceReset {
             due,
             answers: Vec::new(),
+            fails: false,
         });
+        reset.fails |= fails;
         reset.due = reset.due.max(due);
         reset.answers.push(answer);
     }
@@ -144,9 +150,17 @@ impl Firmware {
         }
         while let Some(place) = self.resets.iter().position(|reset| reset.due <= now) {
             let reset = self.resets.swap_remove(place);
+            if reset.fails {
+                self.device.counters.failed_resets.add();
+                if let Some(exec) = self.exec_mut(reset.context.index) {
+                    exec.stand(Standing::Faulted);
+                }
+                reset.answer.give(None);
+                continue;
+            }
             self.device.counters.context_resets.add();
             let report = self.finish_reset(&reset.context);
-            reset.answer.give(report);
+            reset.answer.give(Some(report));
         }
     }
 
@@ -168,7 +182,15 @@ impl Firmware {
         let Some(reset) = self.device_reset.take() else {
             return;
         };
+        if reset.fails {
+            self.device.counters.failed_resets.add();
+            for answer in reset.answers {
+                answer.give(None);
+            }
+            return;
+        }
         self.dead = false;
+        let culprit = self.culprit.take();
         // Before any answer: who gets one sees that it was the device's reset.
         self.device.counters.device_resets.add();
         let unanswered = std::mem::take(&mut self.unanswered);
@@ -189,7 +211,7 @@ impl Firmware {
                 .position(|reset| Arc::ptr_eq(&reset.context, &context))
             {
                 was_reset = true;
-                self.resets.swap_remove(place).answer.give(report);
+                self.resets.swap_remove(place).answer.give(Some(report));
             }
             if report.discarded_words > 0 {
                 contexts_lost += 1;
@@ -213,7 +235,10 @@ impl Firmware {
             }
         }
         for answer in reset.answers {
-            answer.give(DeviceResetReport { contexts_lost });
+            answer.give(Some(DeviceResetReport {
+                contexts_lost,
+                culprit,
+            }));
         }
     }
 }

@@ -64,7 +64,11 @@ impl Exec {
                         address,
                     });
                 }
-                Some(Injection::FirmwareDeath { silent }) => Some(Step::Died { silent }),
+                Some(Injection::FirmwareDeath { silent }) => Some(Step::Died {
+                    silent,
+                    job: value.or(self.job),
+                }),
+                Some(Injection::Unplug { announced }) => Some(Step::Unplugged { announced }),
                 Some(Injection::SpuriousInterrupt(value)) => {
                     let reached = Interrupt::FenceReached {
                         context: self.shared.id,
