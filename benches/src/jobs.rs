@@ -18,6 +18,7 @@ pub(crate) struct AtOnce;
 
 impl Driver for AtOnce {
     type Payload = u64;
+    type ReplayData = ();
 
     fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
         submission.done()
@@ -38,6 +39,7 @@ thread_local! {
 
 impl Driver for Parking {
     type Payload = u64;
+    type ReplayData = ();
 
     fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
         let (completion, outcome) = submission.pending();

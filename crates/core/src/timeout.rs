@@ -44,6 +44,12 @@ impl Timeout {
     }
 }
 
+impl From<Duration> for Timeout {
+    fn from(span: Duration) -> Self {
+        Self::After(span)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     /// No job is timed.

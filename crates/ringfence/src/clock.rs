@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The clocks of the host: `CLOCK_MONOTONIC`, read as seldom as possible.
 
-use ringfence_core::{Now, Time};
+// From `std` whatever the features: a setting, not a hand-over.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ringfence_core::{Now, Time, Timeout};
 use rustix::time::{clock_gettime, ClockId, Timespec};
 
 fn time(spec: Timespec) -> Time {
@@ -49,5 +52,27 @@ impl Now for CoarseNow {
     #[inline]
     fn now(&mut self) -> Time {
         monotonic_coarse()
+    }
+}
+
+/// [`Timeout`] in nanoseconds, with 0 for nothing said and the largest number for never.
+static DEFAULT_TIMEOUT: AtomicU64 = AtomicU64::new(0);
+
+/// How long a job may be on the hardware where neither it, its queue nor its device says anything:
+/// for ever, unless this was called. Counts for queues that are built from now on.
+pub fn set_default_timeout(timeout: impl Into<Timeout>) {
+    let ns = match timeout.into() {
+        Timeout::Inherit => 0,
+        Timeout::Never => u64::MAX,
+        Timeout::After(span) => u64::try_from(span.as_nanos()).map_or(u64::MAX, |ns| ns.max(1)),
+    };
+    DEFAULT_TIMEOUT.store(ns, Ordering::Relaxed);
+}
+
+pub(crate) fn default_timeout() -> Timeout {
+    match DEFAULT_TIMEOUT.load(Ordering::Relaxed) {
+        0 => Timeout::Inherit,
+        u64::MAX => Timeout::Never,
+        ns => Timeout::After(std::time::Duration::from_nanos(ns)),
     }
 }

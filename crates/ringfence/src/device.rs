@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The device scope: the span in which driver callbacks may run.
 
-use std::cell::Cell;
+pub(crate) mod callback;
+mod scope;
+
 use std::fmt;
+use std::io;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::Mutex;
+use ringfence_core::Timeout;
+
+pub(crate) use scope::{Hold, Member, Refused, Scope};
+
+use crate::recovery::{Desk, Recovery, RequestError};
+use crate::stop::{DeviceStop, StopError};
 use crate::Errno;
-
-/// What a device does to its queues.
-pub(crate) trait Unbind: Send + Sync {
-    /// Ends all jobs with `error`, lets no callback begin.
-    fn begin_unbind(self: Arc<Self>, error: Errno);
-
-    /// Waits until no callback runs, and drops the driver's value.
-    fn finish_unbind(self: Arc<Self>);
-}
 
 /// A device scope. Queues are made in one; after [`Device::unbind`] none of their driver callbacks
 /// runs any more, while fences stay usable.
@@ -28,158 +26,161 @@ pub struct Device {
     pub(crate) scope: Arc<Scope>,
 }
 
-pub(crate) struct Scope {
-    name: Box<str>,
-    id: u64,
-    unbound: AtomicBool,
-    queues: Mutex<Vec<Weak<dyn Unbind>>>,
+/// Makes a device scope.
+#[derive(Clone, Debug)]
+pub struct DeviceBuilder {
+    name: String,
+    timeout: Timeout,
 }
 
-/// Why a scope could not be unbound.
+/// Why a scope could not be unbound. Nothing has been done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnbindError {
-    /// Called from a driver callback of this device, for whose end it would wait.
+    /// Called from a driver callback or the recovery of this device, for whose end it would wait.
     #[error("unbind would wait for the driver callback that calls it")]
     InCallback,
+    /// This thread has stopped queues of the device, and unbind would wait for their restart.
+    #[error("unbind would wait for the stop that its own thread holds")]
+    Stopped,
 }
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Device")
-            .field("name", &self.scope.name)
+            .field("name", &self.name())
             .finish_non_exhaustive()
+    }
+}
+
+impl DeviceBuilder {
+    /// How long a job may be on the hardware, where neither it nor its queue says anything. What
+    /// the process says ([`set_default_timeout`](crate::set_default_timeout)) if not said.
+    pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// Opens a scope without a recovery: timeout callbacks deal with hangs themselves.
+    pub fn build(self) -> Device {
+        Device {
+            scope: Arc::new(Scope::new(&self.name, self.timeout, None)),
+        }
+    }
+
+    /// Opens a scope with a recovery, which runs on a thread of the device's own: recoveries of
+    /// one device never overlap. The thread ends with [`Device::unbind`], or with the scope.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when it cannot start a thread.
+    pub fn recovery(self, recovery: impl Recovery) -> io::Result<Device> {
+        let desk = Desk::new();
+        let scope = Arc::new(Scope::new(&self.name, self.timeout, Some(desk)));
+        if let Some(desk) = scope.desk() {
+            desk.open(&scope, Box::new(recovery))?;
+        }
+        Ok(Device { scope })
     }
 }
 
 impl Device {
     /// Opens a scope. `name` is for people.
     pub fn new(name: &str) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Self {
-            scope: Arc::new(Scope {
-                name: name.into(),
-                id,
-                unbound: AtomicBool::new(false),
-                queues: Mutex::new(Vec::new()),
-            }),
+        Self::builder(name).build()
+    }
+
+    /// Begins to open a scope that has more than a name.
+    pub fn builder(name: &str) -> DeviceBuilder {
+        DeviceBuilder {
+            name: name.to_owned(),
+            timeout: Timeout::Inherit,
         }
     }
 
     /// The name given at creation.
     pub fn name(&self) -> &str {
-        &self.scope.name
+        self.scope.name()
     }
 
     /// True once [`Device::unbind`] has begun.
     pub fn is_unbound(&self) -> bool {
-        self.scope.unbound.load(Ordering::Acquire)
+        self.scope.is_unbound()
+    }
+
+    /// True if there is a [`Recovery`], and it has neither panicked nor been ended by unbind.
+    pub fn has_recovery(&self) -> bool {
+        self.scope.desk().is_some_and(Desk::is_open)
+    }
+
+    /// Stops every queue of the device, also those that are made meanwhile. Returns once none of
+    /// their driver callbacks is running; none begins before what is returned is dropped. Waits
+    /// until nobody else has stopped a queue of this device. Does not allocate.
+    ///
+    /// # Errors
+    ///
+    /// [`StopError`]; nothing is stopped. Not [`StopError::Closed`]: closed queues are left out.
+    pub fn stop_all(&self) -> Result<DeviceStop<'_>, StopError> {
+        DeviceStop::begin(&self.scope)
+    }
+
+    /// Has the recovery called for the queue with this fence context, as for a fault that an
+    /// interrupt reports. Several requests before the call are one; so are those that come before
+    /// somebody else stops the queue.
+    ///
+    /// Neither sleeps, allocates nor takes a lock: for interrupt handlers.
+    ///
+    /// # Errors
+    ///
+    /// [`RequestError`]; nothing happens.
+    pub fn request_recovery(&self, context: u64) -> Result<(), RequestError> {
+        match self.scope.desk() {
+            Some(desk) if desk.is_open() => desk.request(context),
+            _ => Err(RequestError::NoRecovery),
+        }
     }
 
     /// Ends the scope: kills every queue with `ENODEV`, signals all fences in order, waits for
-    /// driver callbacks that are running, and drops the drivers' values. When this returns, no
-    /// driver callback of this device is running or will run.
+    /// driver callbacks and the recovery that are running and for whoever has stopped queues, ends
+    /// the recovery, and drops the drivers' values and the recovery. When this returns, no driver
+    /// callback of this device is running or will run.
     ///
     /// Payloads of jobs that clients hold prepared or armed are dropped by those clients later.
     /// Waits, so not for use in a signalling section. Calling it again waits as well.
     ///
     /// # Errors
     ///
-    /// [`UnbindError::InCallback`] from a driver callback of this device, or from a fence callback
-    /// or a payload's drop between two of them, where nothing is done.
+    /// [`UnbindError::InCallback`] from a driver callback or the recovery of this device, or from a
+    /// fence callback or a payload's drop between two of them; [`UnbindError::Stopped`] on a thread
+    /// that has stopped queues of it. Nothing is done then.
     pub fn unbind(&self) -> Result<(), UnbindError> {
-        if callback::inside(self.scope.id) {
+        let scope = &self.scope;
+        if callback::inside(scope.id()) || callback::recovering(scope.id()) {
             return Err(UnbindError::InCallback);
         }
-        crate::section::might_sleep("Device::unbind");
-        self.scope.unbound.store(true, Ordering::Release);
-        // Queues made from here on are born unbound; those made before are in the list.
-        let queues: Vec<_> = self
-            .scope
-            .queues
-            .lock()
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect();
-        for queue in &queues {
-            Arc::clone(queue).begin_unbind(Errno::ENODEV);
+        if scope.is_held_here() {
+            return Err(UnbindError::Stopped);
         }
-        for queue in queues {
+        crate::section::might_sleep("Device::unbind");
+        scope.set_unbound();
+        // Queues made from here on are refused; those made before are in the list.
+        let mut last = 0;
+        while let Some((number, queue)) = scope.queue_after(last) {
+            last = number;
+            queue.begin_unbind(Errno::ENODEV);
+        }
+        // The recovery first: it may be waiting for the right to stop, which comes next.
+        if let Some(desk) = scope.desk() {
+            desk.end_and_wait();
+        }
+        let hold = scope.hold_to_unbind();
+        debug_assert!(hold.is_some(), "looked at above");
+        let mut last = 0;
+        while let Some((number, queue)) = scope.queue_after(last) {
+            last = number;
             queue.finish_unbind();
         }
         Ok(())
-    }
-}
-
-impl Scope {
-    /// Adds a queue, unless the scope has ended.
-    pub(crate) fn add(&self, queue: Weak<dyn Unbind>) -> Result<(), Errno> {
-        let mut queues = self.queues.lock();
-        if self.unbound.load(Ordering::Acquire) {
-            return Err(Errno::ENODEV);
-        }
-        if queues.len() == queues.capacity() {
-            queues.retain(|queue| queue.strong_count() > 0);
-        }
-        queues.push(queue);
-        Ok(())
-    }
-
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-}
-
-/// Which devices' callbacks this thread is in.
-pub(crate) mod callback {
-    use super::Cell;
-
-    /// One callback on the stack of this thread.
-    pub(crate) struct Frame {
-        device: u64,
-        outer: *const Frame,
-    }
-
-    crate::sync::thread_cell! {
-        static INNERMOST: Cell<*const Frame> = Cell::new(std::ptr::null());
-    }
-
-    /// Runs `f` as a callback of `device`.
-    pub(crate) fn enter<R>(device: u64, f: impl FnOnce() -> R) -> R {
-        /// Leaves the frame on unwinding too.
-        struct Leave(*const Frame);
-        impl Drop for Leave {
-            fn drop(&mut self) {
-                INNERMOST.with(|innermost| innermost.set(self.0));
-            }
-        }
-        let outer = INNERMOST.with(Cell::get);
-        let frame = Frame { device, outer };
-        INNERMOST.with(|innermost| innermost.set(&frame));
-        let _leave = Leave(outer);
-        f()
-    }
-
-    /// True in a callback of any device.
-    #[inline]
-    pub(crate) fn inside_any() -> bool {
-        INNERMOST.with(|innermost| !innermost.get().is_null())
-    }
-
-    /// True in a callback of `device`, at whatever depth.
-    pub(crate) fn inside(device: u64) -> bool {
-        let mut frame = INNERMOST.with(Cell::get);
-        while !frame.is_null() {
-            // SAFETY: Frames live on this thread's stack, below the caller's, until they have
-            // unlinked themselves.
-            let this = unsafe { &*frame };
-            if this.device == device {
-                return true;
-            }
-            frame = this.outer;
-        }
-        false
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence_core::{self as core_queue, JobId};
+use ringfence_core::{self as core_queue, Attempt, JobId};
 
 use crate::fence::Fence;
 use crate::job::Job;
@@ -21,7 +21,8 @@ use crate::Errno;
 /// none is running or will run, and the value has been dropped. Without unbind it is dropped when
 /// the queue is closed and has no job left, on a thread that may sleep.
 ///
-/// A callback that panics kills its queue with `EIO`; other queues go on.
+/// A callback that panics poisons its queue: the queue is killed with `EOWNERDEAD`, as by
+/// [`Queue::kill`](crate::Queue::kill), which a line on standard error says once. Other queues go on.
 ///
 /// [`Device::unbind`]: crate::Device::unbind
 pub trait Driver: Send + Sized + 'static {
@@ -29,6 +30,12 @@ pub trait Driver: Send + Sized + 'static {
     /// the job's fence has signalled, outside any signalling section. Its drop must not wait for
     /// a fence of its own queue: other effects of the same visit may come after it.
     type Payload: Send + 'static;
+
+    /// What it takes to put a job that is on the hardware there once more, after a reset or on
+    /// another device: ring positions, encoded words, addresses. `run` leaves it with its answer;
+    /// it stays with the job until its fence has signalled, and is dropped like the payload. `()`
+    /// where nothing is needed, or where jobs cannot be replayed.
+    type ReplayData: Send + 'static;
 
     /// Whether `run` answers [`Submission::follow`] or [`Submission::no_resources`], for which
     /// each job then has memory prepared.
@@ -40,6 +47,15 @@ pub trait Driver: Send + Sized + 'static {
     /// The job at the head of the line has had its time. Nothing has been done about it: the
     /// driver finds out, and resets what must be reset.
     fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome;
+
+    /// Puts a job on the hardware again that a reset or a move to another device took off it. The
+    /// job has run, and keeps its fence: `run` is never called again for it. Called only on behalf
+    /// of who has [stopped](crate::Queue::stop) the queue, on that thread, jobs in order.
+    ///
+    /// If not implemented, jobs cannot be replayed: they fail with `ENODATA`.
+    fn replay(&mut self, replay: Replay<'_, Self>) -> ReplayOutcome {
+        replay.failed(Errno::ENODATA)
+    }
 }
 
 /// A job in its run callback: a loan that ends with the callback, and the one way to answer.
@@ -48,6 +64,7 @@ pub struct Submission<'run, D: Driver> {
     pub(crate) id: JobId,
     pub(crate) job: &'run Job<D>,
     pub(crate) payload: &'run mut D::Payload,
+    pub(crate) data: &'run mut Option<D::ReplayData>,
 }
 
 impl<D: Driver> fmt::Debug for Submission<'_, D> {
@@ -77,11 +94,18 @@ impl<D: Driver> Submission<'_, D> {
     /// It is on the hardware: the token completes it, from any thread, also before this callback
     /// has returned.
     #[inline]
-    pub fn pending(self) -> (Completion<D>, RunOutcome) {
-        let completion = Completion {
-            queue: Some(Arc::clone(self.queue)),
-            id: self.id,
-        };
+    pub fn pending(self) -> (Completion<D>, RunOutcome)
+    where
+        D::ReplayData: Default,
+    {
+        self.pending_with(D::ReplayData::default())
+    }
+
+    /// As [`Submission::pending`], with what a replay of the job needs.
+    #[inline]
+    pub fn pending_with(self, data: D::ReplayData) -> (Completion<D>, RunOutcome) {
+        *self.data = Some(data);
+        let completion = Completion::new(self.queue, self.id, Attempt::FIRST);
         (completion, RunOutcome(Answer::Pending))
     }
 
@@ -98,7 +122,17 @@ impl<D: Driver> Submission<'_, D> {
 
     /// It is on the hardware, whose own `fence` completes it with its result. Needs
     /// [`Driver::NAMES_FENCES`].
-    pub fn follow(self, fence: Fence) -> RunOutcome {
+    pub fn follow(self, fence: Fence) -> RunOutcome
+    where
+        D::ReplayData: Default,
+    {
+        self.follow_with(fence, D::ReplayData::default())
+    }
+
+    /// As [`Submission::follow`], with what a replay of the job needs. The fence counts for this
+    /// attempt only: once the job is replayed, what it says is late.
+    pub fn follow_with(self, fence: Fence, data: D::ReplayData) -> RunOutcome {
+        *self.data = Some(data);
         const { assert!(D::NAMES_FENCES, "set Driver::NAMES_FENCES to follow fences") };
         RunOutcome(Answer::Follow(fence))
     }
@@ -125,13 +159,16 @@ pub(crate) enum Answer {
     NoResources(Fence),
 }
 
-/// The right to complete one job, once.
+/// The right to complete one attempt at a job, once.
 ///
 /// Dropped without completing, it fails the job with `ECANCELED`: the hardware side has lost it.
+/// Once the job has been replayed, the tokens of earlier attempts are void: completed or dropped,
+/// they are counted as late and change nothing.
 #[must_use = "dropping the token fails the job"]
 pub struct Completion<D: Driver> {
     queue: Option<Arc<Shared<D>>>,
     id: JobId,
+    attempt: Attempt,
 }
 
 impl<D: Driver> fmt::Debug for Completion<D> {
@@ -141,9 +178,23 @@ impl<D: Driver> fmt::Debug for Completion<D> {
 }
 
 impl<D: Driver> Completion<D> {
+    #[inline]
+    fn new(queue: &Arc<Shared<D>>, id: JobId, attempt: Attempt) -> Self {
+        Self {
+            queue: Some(Arc::clone(queue)),
+            id,
+            attempt,
+        }
+    }
+
     /// The job's sequence number.
     pub fn seqno(&self) -> u64 {
         self.id.seqno()
+    }
+
+    /// The attempt it completes.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
     }
 
     /// Says that the hardware is done with the job, with `result`. If the job is over already, as
@@ -155,7 +206,7 @@ impl<D: Driver> Completion<D> {
     #[inline]
     pub fn complete(mut self, result: Result<(), Errno>) {
         if let Some(queue) = self.queue.take() {
-            queue.complete(self.id, result, core_queue::Context::Task);
+            queue.complete(self.id, self.attempt, result, core_queue::Context::Task);
         }
     }
 
@@ -163,7 +214,7 @@ impl<D: Driver> Completion<D> {
     /// payloads are left for the worker to drop.
     pub fn complete_in_irq(mut self, result: Result<(), Errno>) {
         if let Some(queue) = self.queue.take() {
-            queue.complete(self.id, result, core_queue::Context::Irq);
+            queue.complete(self.id, self.attempt, result, core_queue::Context::Irq);
         }
     }
 }
@@ -171,7 +222,12 @@ impl<D: Driver> Completion<D> {
 impl<D: Driver> Drop for Completion<D> {
     fn drop(&mut self) {
         if let Some(queue) = self.queue.take() {
-            queue.complete(self.id, Err(Errno::ECANCELED), core_queue::Context::Task);
+            queue.complete(
+                self.id,
+                self.attempt,
+                Err(Errno::ECANCELED),
+                core_queue::Context::Task,
+            );
         }
     }
 }
@@ -180,6 +236,7 @@ impl<D: Driver> Drop for Completion<D> {
 ///
 /// The job may complete meanwhile; then the answer does not matter.
 pub struct TimedOutJob<'ask, D: Driver> {
+    pub(crate) queue: &'ask Shared<D>,
     pub(crate) id: JobId,
     pub(crate) payload: &'ask mut D::Payload,
     pub(crate) extensions_left: u8,
@@ -229,6 +286,19 @@ impl<D: Driver> TimedOutJob<'_, D> {
         TimeoutOutcome(core_queue::TimeoutOutcome::Handled(error))
     }
 
+    /// The job hangs, and it takes more than this callback may do: the job stays, the queue holds
+    /// still, and the device's [`Recovery`](crate::Recovery) is called for it.
+    ///
+    /// # Errors
+    ///
+    /// Gives the job back if the device has no recovery, or none any more.
+    pub fn reset(self) -> Result<TimeoutOutcome, Self> {
+        if !self.queue.has_recovery() {
+            return Err(self);
+        }
+        Ok(TimeoutOutcome(core_queue::TimeoutOutcome::Reset))
+    }
+
     /// The device is gone: all jobs of the queue fail with `ENODEV`.
     pub fn device_gone(self) -> TimeoutOutcome {
         TimeoutOutcome(core_queue::TimeoutOutcome::DeviceGone)
@@ -239,3 +309,75 @@ impl<D: Driver> TimedOutJob<'_, D> {
 #[derive(Debug)]
 #[must_use]
 pub struct TimeoutOutcome(pub(crate) core_queue::TimeoutOutcome);
+
+/// A job in its replay callback: a loan that ends with the callback, and the one way to answer.
+pub struct Replay<'again, D: Driver> {
+    pub(crate) queue: &'again Arc<Shared<D>>,
+    pub(crate) id: JobId,
+    pub(crate) attempt: Attempt,
+    pub(crate) cost: u32,
+    pub(crate) payload: &'again mut D::Payload,
+    pub(crate) data: &'again mut D::ReplayData,
+}
+
+impl<D: Driver> fmt::Debug for Replay<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Replay({:?}, {:?})", self.id, self.attempt)
+    }
+}
+
+impl<D: Driver> Replay<'_, D> {
+    /// The job's data.
+    pub fn payload(&mut self) -> &mut D::Payload {
+        self.payload
+    }
+
+    /// What `run` left for this, as the last replay left it.
+    pub fn data(&mut self) -> &mut D::ReplayData {
+        self.data
+    }
+
+    /// Both at once.
+    pub fn parts(&mut self) -> (&mut D::Payload, &mut D::ReplayData) {
+        (self.payload, self.data)
+    }
+
+    /// The job's sequence number.
+    pub fn seqno(&self) -> u64 {
+        self.id.seqno()
+    }
+
+    /// Credits the job holds.
+    pub fn cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// Which attempt this is. The first was run's.
+    pub fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    /// It is on the hardware again: the token completes it. Those of earlier attempts are void.
+    pub fn pending(self) -> (Completion<D>, ReplayOutcome) {
+        let completion = Completion::new(self.queue, self.id, self.attempt);
+        (
+            completion,
+            ReplayOutcome(core_queue::ReplayOutcome::Pending),
+        )
+    }
+
+    /// Its work has been done, now or before the reset.
+    pub fn done(self) -> ReplayOutcome {
+        ReplayOutcome(core_queue::ReplayOutcome::Done)
+    }
+
+    /// It could not be put on the hardware again.
+    pub fn failed(self, error: Errno) -> ReplayOutcome {
+        ReplayOutcome(core_queue::ReplayOutcome::Failed(error))
+    }
+}
+
+/// A replay callback's answer. Made by consuming its [`Replay`].
+#[derive(Debug)]
+#[must_use]
+pub struct ReplayOutcome(pub(crate) core_queue::ReplayOutcome);

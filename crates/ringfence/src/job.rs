@@ -4,13 +4,14 @@
 //! # Who may touch a job when
 //!
 //! A [`Job`] is one allocation: the finished fence, which anybody may hold, and the cargo
-//! (payload and waits), which has exactly one user at a time:
+//! (payload, waits, replay data), which has exactly one user at a time:
 //!
 //! | while | the cargo belongs to |
 //! |---|---|
 //! | prepared, armed | the handle ([`Prepared`], [`Armed`]) |
 //! | submitted | nobody, except as follows |
 //! | lent by core (`Run`, `TimedOut`, not answered) | the visit it was handed to |
+//! | lent by core to a walk or a replay | who has stopped the queue |
 //! | handed out by `Reap` | the visit it was handed to, which drops it |
 
 use std::cell::UnsafeCell;
@@ -36,6 +37,8 @@ use crate::Errno;
 pub(crate) struct Job<D: Driver> {
     fence: FenceCore,
     pub(crate) cost: u32,
+    /// Beside the cost, where `()` costs nothing. Belongs to who has the cargo; set by run.
+    replay_data: UnsafeCell<Option<D::ReplayData>>,
     cargo: UnsafeCell<Option<Cargo<D>>>,
 }
 
@@ -46,7 +49,7 @@ pub(crate) struct Cargo<D: Driver> {
     pub(crate) hardware: Option<Arc<HardwareWait<D>>>,
 }
 
-// SAFETY: The fence is `Sync`; the cargo, which is `Send`, has one user at a time (module docs).
+// SAFETY: The fence is `Sync`; the cargo and the replay data, which are `Send`, have one user at a time (module docs).
 unsafe impl<D: Driver> Sync for Job<D> {}
 // SAFETY: As above.
 unsafe impl<D: Driver> Send for Job<D> {}
@@ -74,6 +77,18 @@ impl<D: Driver> Job<D> {
     pub(crate) unsafe fn cargo(&self) -> &mut Option<Cargo<D>> {
         // SAFETY: One user at a time, says the caller.
         unsafe { &mut *self.cargo.get() }
+    }
+
+    /// What a replay needs, for the one user of the cargo. `None` before run has left it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Job::cargo`].
+    #[allow(clippy::mut_from_ref)]
+    #[inline]
+    pub(crate) unsafe fn replay_data(&self) -> &mut Option<D::ReplayData> {
+        // SAFETY: One user at a time, says the caller.
+        unsafe { &mut *self.replay_data.get() }
     }
 }
 
@@ -153,6 +168,7 @@ impl<'queue, D: Driver, M: Mode> Prepared<'queue, D, M> {
         let job = Counted::new(Job {
             fence: FenceCore::new(queue.context()),
             cost: reservation.cost(),
+            replay_data: UnsafeCell::new(None),
             cargo: UnsafeCell::new(Some(Cargo {
                 payload,
                 dependencies: None,

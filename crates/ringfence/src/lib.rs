@@ -20,20 +20,29 @@ pub mod fence;
 mod job;
 mod observe;
 mod queue;
+mod recovery;
 pub mod section;
 mod shared;
+mod stop;
 mod sync;
 
-pub use clock::monotonic;
-pub use device::{Device, UnbindError};
-pub use driver::{Completion, Driver, RunOutcome, Submission, TimedOutJob, TimeoutOutcome};
+pub use clock::{monotonic, set_default_timeout};
+pub use device::{Device, DeviceBuilder, UnbindError};
+pub use driver::{
+    Completion, Driver, Replay, ReplayOutcome, RunOutcome, Submission, TimedOutJob, TimeoutOutcome,
+};
 pub use executor::{Executor, Pool};
 pub use fence::{Fence, Signaller, Timeline};
 pub use job::{Armed, Guarded, NotCovered, PrepareFailed, Prepared, SubmissionGuard};
 pub use observe::{Event, EventKind, Observer};
 pub use queue::{BuildError, Builder, LongRunning, Mode, NoSuchJob, Normal, Queue};
+pub use recovery::{Hang, Recovery, RequestError};
 pub use ringfence_core::{
-    Cancelled, ClosePolicy, Errno, OnDependencyError, Outcome, PrepareError, Request, Stats, Time,
-    Timeout,
+    Attempt, Ban, Cancelled, ClosePolicy, Errno, OnDependencyError, Outcome, PrepareError, Request,
+    Standing, Stats, Time, Timeout,
+};
+pub use stop::{
+    DeviceStop, Guilty, PendingJob, QueueStop, Recovered, Replayed, Rest, StopError, StopGuard,
+    StoppedQueue, Walk,
 };
 pub use sync::{SleepingMutex, SleepingMutexGuard};

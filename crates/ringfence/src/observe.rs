@@ -5,7 +5,7 @@
 //! (`drivers/gpu/drm/scheduler/gpu_scheduler_trace.h`), which are stable interface, plus what
 //! that has no event for.
 
-use ringfence_core::{Outcome, Time};
+use ringfence_core::{Attempt, Outcome, Time};
 
 /// Watches queues. Set with [`Builder::observer`](crate::Builder::observer).
 ///
@@ -68,4 +68,9 @@ pub enum EventKind {
     },
     /// Its time is up; the driver is about to be asked.
     TimedOut,
+    /// It is about to be put on the hardware again, with the fence it has.
+    Replay {
+        /// Which attempt this is.
+        attempt: Attempt,
+    },
 }

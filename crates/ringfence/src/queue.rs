@@ -3,22 +3,23 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence_core::{
-    Cancelled, ClosePolicy, Config, ConfigError, Entry, JobId, OnDependencyError, Refused, Request,
-    Stats,
+    Ban, Cancelled, ClosePolicy, Config, ConfigError, Entry, JobId, OnDependencyError, Refused,
+    Request, Standing, Stats, Timeout,
 };
 
 use crate::clock::monotonic;
-use crate::device::{Device, Unbind};
+use crate::device::{self, Device, Member};
 use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::fence::{Fence, Timeline, TimelineName};
 use crate::job::{sealed, Gate, Guarded, PrepareFailed, Prepared, SubmissionGuard};
 use crate::observe::Observer;
 use crate::shared::{Core, Element, Making, Shared};
+use crate::stop::{StopError, StopGuard};
 use crate::Errno;
 
 mod mode {
@@ -90,6 +91,7 @@ impl<D: Driver, M: Mode> fmt::Debug for Queue<D, M> {
 pub struct Builder {
     name: String,
     capacity: usize,
+    timeout: Timeout,
     config: Config,
     close_policy: ClosePolicy,
     observer: Option<Arc<dyn Observer>>,
@@ -115,6 +117,9 @@ pub enum BuildError {
     /// The device scope has ended.
     #[error("the device is unbound")]
     Unbound,
+    /// The device is gone, or its recovery has panicked: with this error.
+    #[error("the device is gone ({0})")]
+    Gone(Errno),
 }
 
 impl Builder {
@@ -122,6 +127,7 @@ impl Builder {
         Self {
             name: name.to_owned(),
             capacity: 64,
+            timeout: Timeout::Inherit,
             config: Config::default(),
             close_policy: ClosePolicy::Cancel,
             observer: None,
@@ -146,9 +152,25 @@ impl Builder {
         self
     }
 
-    /// How long the job at the head of the line may be on the hardware. For ever if not said.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.config.timeout = Some(timeout);
+    /// How long the job at the head of the line may be on the hardware, where the job itself says
+    /// nothing. What the device says if not said, and where that says nothing, what the process says
+    /// ([`set_default_timeout`](crate::set_default_timeout)) when the queue is built.
+    pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// How many guilty jobs ban the queue. None do if not said.
+    pub fn ban(mut self, ban: Ban) -> Self {
+        self.config.ban = Some(ban);
+        self
+    }
+
+    /// How long closing may take. Then jobs that have not run are cancelled, and the driver is
+    /// asked about each one on the hardware, for the last time: what it does not end, ends with
+    /// `ETIME`. As long as the jobs take if not said.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.config.close_timeout = Some(timeout);
         self
     }
 
@@ -218,8 +240,13 @@ impl Builder {
         executor: Arc<dyn Executor>,
         driver: D,
     ) -> Result<Queue<D, M>, BuildError> {
+        let wider = device.scope.timeout().or(crate::clock::default_timeout());
+        let config = Config {
+            timeout: self.timeout.or(wider).span(),
+            ..self.config
+        };
         let entries = (0..self.capacity).map(|_| Element::FREE).collect();
-        let core = Core::new(self.config, entries)?;
+        let core = Core::new(config, entries)?;
         let (signaller, closed) = Timeline::new(&format!("{} closed", self.name)).signaller();
         let shared = Shared::new(Making {
             core,
@@ -237,12 +264,12 @@ impl Builder {
             closed,
             _mode: PhantomData,
         };
-        let unbind = Arc::downgrade(&queue.shared) as Weak<dyn Unbind>;
-        device
-            .scope
-            .add(unbind)
-            .map_err(|_gone| BuildError::Unbound)?;
-        Ok(queue)
+        let member = Arc::clone(&queue.shared) as Arc<dyn Member>;
+        match device.scope.add(&member) {
+            Ok(()) => Ok(queue),
+            Err(device::Refused::Unbound) => Err(BuildError::Unbound),
+            Err(device::Refused::Gone(error)) => Err(BuildError::Gone(error)),
+        }
     }
 }
 
@@ -357,6 +384,24 @@ impl<D: Driver, M: Mode> Queue<D, M> {
     /// it. Returns whether there is such a job on the hardware.
     pub fn trigger_timeout(&self) -> bool {
         self.shared.urgent_event(|core| core.trigger_timeout())
+    }
+
+    /// Stops the queue: returns once none of its driver callbacks is running; none begins before
+    /// what is returned is dropped. Jobs that have not run stay in line. Waits until nobody else
+    /// has stopped a queue of the device. Does not allocate.
+    ///
+    /// # Errors
+    ///
+    /// [`StopError`]; nothing is stopped.
+    pub fn stop(&self) -> Result<StopGuard<'_, D>, StopError> {
+        StopGuard::begin(&self.shared)
+    }
+
+    /// How the queue stands: strikes, or banned. Once banned, [`Queue::prepare`] fails with
+    /// [`PrepareError::Banned`](crate::PrepareError::Banned), jobs that have not run end with
+    /// `ECANCELED`, and those on the hardware go on.
+    pub fn standing(&self) -> Standing {
+        self.shared.lock().core.standing()
     }
 
     /// What has happened so far.

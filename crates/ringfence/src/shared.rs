@@ -9,6 +9,7 @@
 
 mod act;
 mod end;
+mod stop;
 mod submit;
 
 use std::cell::UnsafeCell;
@@ -32,6 +33,7 @@ use crate::executor::{Executor, Place, Rest, Runnable};
 use crate::fence::{self, Signaller, TimelineName};
 use crate::job::{Gate, Job};
 use crate::observe::{Event, EventKind, Observer};
+use crate::recovery::Desk;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex, SpinGuard, SpinLock};
 use crate::Errno;
@@ -74,7 +76,7 @@ const BATCH: usize = 2 * BATCH_MAX as usize + 16;
 /// # Invariants
 ///
 /// `driver` belongs to the visit to which core has handed `Run` or `TimedOut` that is not
-/// answered, and at the end to `let_driver_go`.
+/// answered, to who has stopped the queue while it is quiet, and at the end to `let_driver_go`.
 // In the order of need, as core's queue is: what is seldom needed comes last.
 #[repr(C)]
 pub(crate) struct Shared<D: Driver> {
@@ -105,6 +107,10 @@ pub(crate) struct State<D: Driver> {
     waiting_outside: u32,
     /// Somebody has taken the driver's value and is dropping it.
     driver_leaving: bool,
+    /// The driver's value is gone, or whoever was told `Closed` is about to let it go.
+    driver_goes: bool,
+    /// What core has lent to the walk. It is taken back when its holder is forgotten.
+    pub(crate) lent: Option<JobId>,
 }
 
 /// What a queue is made of.
@@ -140,6 +146,7 @@ enum Action<D: Driver> {
     /// Carries the count that the queue had.
     Reap(NonNull<counted::Inner<Job<D>>>),
     ArmTimer(Time),
+    Recover,
     Kick,
     Closed,
 }
@@ -165,6 +172,8 @@ impl<D: Driver> Shared<D> {
                     core: making.core,
                     waiting_outside: 0,
                     driver_leaving: false,
+                    driver_goes: false,
+                    lent: None,
                 }),
                 driver: UnsafeCell::new(Some(making.driver)),
                 interrupt: AtomicBool::new(false),
@@ -190,6 +199,15 @@ impl<D: Driver> Shared<D> {
 
     pub(crate) fn context(&self) -> u64 {
         self.timeline.context()
+    }
+
+    pub(crate) fn scope(&self) -> &Arc<Scope> {
+        &self.scope
+    }
+
+    /// Whether somebody would act on a wish for a recovery.
+    pub(crate) fn has_recovery(&self) -> bool {
+        self.scope.desk().is_some_and(Desk::is_open)
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -231,11 +249,12 @@ impl<D: Driver> Shared<D> {
     pub(crate) fn complete(
         self: &Arc<Self>,
         id: JobId,
+        attempt: Attempt,
         result: Result<(), Errno>,
         context: Context,
     ) {
         let context = self.context_here(context);
-        self.event(context, |core| core.complete(id, Attempt::FIRST, result));
+        self.event(context, |core| core.complete(id, attempt, result));
     }
 
     /// A fence that a job waits for has signalled.
@@ -251,6 +270,7 @@ impl<D: Driver> Shared<D> {
             match kind {
                 WaitKind::Dependency => _ = core.dependency_signalled(id, result),
                 WaitKind::Resource => _ = core.resource_signalled(id),
+                // The fence was named by run. A replayed job has a token.
                 WaitKind::Hardware => _ = core.complete(id, Attempt::FIRST, result),
             }
         });
@@ -397,10 +417,12 @@ impl<D: Driver> Shared<D> {
                     Action::Reap(job.into_raw())
                 }
                 Effect::ArmTimer { at } => Action::ArmTimer(at),
-                // No timeout callback of this host asks for one yet.
-                Effect::Recover { .. } => continue,
+                Effect::Recover { .. } => Action::Recover,
                 Effect::Kick => Action::Kick,
-                Effect::Closed => Action::Closed,
+                Effect::Closed => {
+                    state.driver_goes = true;
+                    Action::Closed
+                }
             });
         }
         true
@@ -422,7 +444,7 @@ impl<D: Driver> State<D> {
     }
 
     #[inline]
-    fn job(&self, id: JobId) -> Option<&Counted<Job<D>>> {
+    pub(crate) fn job(&self, id: JobId) -> Option<&Counted<Job<D>>> {
         let element = self.core.element(id);
         let job = element.and_then(|element| element.job.as_ref());
         debug_assert!(job.is_some(), "{id:?} has no job");

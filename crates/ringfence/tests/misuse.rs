@@ -64,6 +64,7 @@ struct Forgetful(Fence);
 
 impl Driver for Forgetful {
     type Payload = ();
+    type ReplayData = ();
 
     fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
         let fence = self.0.clone();

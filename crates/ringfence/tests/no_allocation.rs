@@ -112,6 +112,7 @@ impl Drop for Work {
 
 impl Driver for Plain {
     type Payload = Work;
+    type ReplayData = ();
 
     const NAMES_FENCES: bool = true;
 

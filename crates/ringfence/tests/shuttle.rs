@@ -97,6 +97,7 @@ impl Mock {
 
 impl Driver for Mock {
     type Payload = Payload;
+    type ReplayData = ();
 
     fn run(&mut self, mut submission: Submission<'_, Self>) -> RunOutcome {
         self.enter();

@@ -41,6 +41,7 @@ impl Guarded {
 
 impl Driver for Guarded {
     type Payload = u64;
+    type ReplayData = ();
 
     fn run(&mut self, mut submission: Submission<'_, Self>) -> RunOutcome {
         self.called();

@@ -107,6 +107,7 @@ pub(crate) struct Gone;
 
 impl Driver for SoftDriver {
     type Payload = Batch;
+    type ReplayData = ();
 
     fn run(&mut self, mut submission: Submission<'_, Self>) -> RunOutcome {
         let value = submission.seqno();

@@ -396,6 +396,7 @@ pub(super) struct RingDriver;
 
 impl Driver for RingDriver {
     type Payload = Payload;
+    type ReplayData = ();
 
     const NAMES_FENCES: bool = true;
 

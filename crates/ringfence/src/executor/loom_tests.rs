@@ -150,6 +150,7 @@ struct Null;
 
 impl Driver for Null {
     type Payload = ();
+    type ReplayData = ();
 
     fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
         submission.done()

@@ -49,6 +49,7 @@ impl<D: Driver> Shared<D> {
                 // SAFETY: The action carries a count and is acted on once.
                 Action::Reap(job) => reap(unsafe { Counted::from_raw(job) }),
                 Action::ArmTimer(at) => self.executor.arm_timer(self.place, at),
+                Action::Recover => self.call_recovery(),
                 Action::Kick => self.kick(),
                 Action::Closed => self.tell_closed(),
                 Action::Signal { .. } | Action::Run { .. } | Action::TimedOut { .. } => {
@@ -105,6 +106,7 @@ impl<D: Driver> Shared<D> {
                 // SAFETY: The action carries a count and is acted on once.
                 Action::Reap(job) => reap(unsafe { Counted::from_raw(job) }),
                 Action::ArmTimer(at) => self.executor.arm_timer(self.place, at),
+                Action::Recover => self.call_recovery(),
                 Action::Kick => self.kick(),
                 Action::Closed => self.tell_closed(),
             }
@@ -147,12 +149,13 @@ impl<D: Driver> Shared<D> {
         };
         let _section = SignallingSection::enter();
         self.observe(id, EventKind::Run { bypass }, None);
-        let payload = &mut cargo.payload;
         let submission = Submission {
             queue: self,
             id,
             job,
-            payload,
+            payload: &mut cargo.payload,
+            // SAFETY: As for the cargo.
+            data: unsafe { job.replay_data() },
         };
         let answer = catch_unwind(AssertUnwindSafe(|| driver.run(submission).0));
         let outcome = match answer {
@@ -172,9 +175,10 @@ impl<D: Driver> Shared<D> {
                 None => core_queue::RunOutcome::Failed(Errno::EINVAL),
             },
             Err(_panic) => {
+                self.tell_poisoned("run");
                 reports.poisoned = true;
                 reports.stopped = true;
-                core_queue::RunOutcome::Failed(Errno::EIO)
+                core_queue::RunOutcome::Failed(Errno::EOWNERDEAD)
             }
         };
         reports.list.push(Report::Ran(id, outcome));
@@ -203,14 +207,17 @@ impl<D: Driver> Shared<D> {
         let _section = SignallingSection::enter();
         self.observe(id, EventKind::TimedOut, None);
         let asked = TimedOutJob {
+            queue: self,
             id,
             payload: &mut cargo.payload,
             extensions_left,
         };
         let answer = catch_unwind(AssertUnwindSafe(|| driver.timed_out(asked).0));
         let outcome = answer.unwrap_or_else(|_panic| {
+            self.tell_poisoned("timed_out");
             reports.poisoned = true;
-            core_queue::TimeoutOutcome::Handled(Errno::EIO)
+            // Nobody knows whether it hangs. The kill that follows ends it.
+            core_queue::TimeoutOutcome::NoHang
         });
         reports.list.push(Report::TimedOut(id, outcome));
     }
@@ -229,6 +236,9 @@ impl<D: Driver> Shared<D> {
                 Report::Signalled(id) => core.signalled(visit, id),
                 Report::Ran(id, outcome) => core.run_returned(visit, id, outcome),
                 Report::TimedOut(id, outcome) => {
+                    if reports.poisoned {
+                        core.kill(Errno::EOWNERDEAD);
+                    }
                     core.timed_out_returned(visit, id, outcome, &mut now)
                 }
             };
@@ -239,7 +249,7 @@ impl<D: Driver> Shared<D> {
             debug_assert_eq!(handed_back, Ok(()));
         }
         if reports.poisoned {
-            core.kill(Errno::EIO);
+            core.kill(Errno::EOWNERDEAD);
         }
         self.tell_outside(&state);
         let Some((id, wait, fence)) = reports.resource.take() else {
@@ -259,6 +269,21 @@ impl<D: Driver> Shared<D> {
             state = self.lock();
         }
         state
+    }
+
+    /// Says that a callback has panicked. Once: the queue is killed next.
+    pub(super) fn tell_poisoned(&self, callback: &str) {
+        eprintln!(
+            "ringfence: the driver of queue {} panicked in `{callback}`: its jobs end with EOWNERDEAD",
+            self.name
+        );
+    }
+
+    #[cold]
+    fn call_recovery(&self) {
+        if let Some(desk) = self.scope.desk() {
+            desk.wake();
+        }
     }
 
     fn kick(self: &Arc<Self>) {
@@ -301,6 +326,11 @@ fn reap<D: Driver>(job: Counted<Job<D>>) {
     let Some(cargo) = cargo else { return };
     // A payload that panics when dropped has said so; it must not take the batons along.
     let _panic = catch_unwind(AssertUnwindSafe(|| let_go(cargo)));
+    if std::mem::needs_drop::<D::ReplayData>() {
+        // SAFETY: As above.
+        let data = unsafe { job.replay_data() }.take();
+        let _panic = catch_unwind(AssertUnwindSafe(|| drop(data)));
+    }
 }
 
 fn let_go<D: Driver>(cargo: Cargo<D>) {

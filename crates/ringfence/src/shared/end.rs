@@ -2,23 +2,22 @@
 //! The end of a queue: unbind, letting go of the driver, and the last resort.
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::Arc;
 
 use super::{Shared, State};
 use crate::clock::monotonic;
-use crate::device::{callback, Unbind};
+use crate::device::callback;
 use crate::driver::Driver;
 use crate::sync::SpinGuard;
 use crate::Errno;
 
-impl<D: Driver> Unbind for Shared<D> {
-    fn begin_unbind(self: Arc<Self>, error: Errno) {
-        self.urgent_event(|core| core.unbind(error));
-    }
-
-    fn finish_unbind(self: Arc<Self>) {
-        let mut state = self.lock();
-        while state.core.driver_is_inside() || state.driver_leaving {
+impl<D: Driver> Shared<D> {
+    /// Waits while `wait` says so, which changes when the driver comes out. Sleeps.
+    pub(super) fn wait_outside<'a>(
+        &'a self,
+        mut state: SpinGuard<'a, State<D>>,
+        wait: impl Fn(&State<D>) -> bool,
+    ) -> SpinGuard<'a, State<D>> {
+        while wait(&state) {
             state.waiting_outside += 1;
             let seen = *self.outside.0.lock();
             drop(state);
@@ -30,12 +29,9 @@ impl<D: Driver> Unbind for Shared<D> {
             state = self.lock();
             state.waiting_outside -= 1;
         }
-        // In the same hold: nobody takes the value between the last look and this.
-        self.let_driver_go(state);
+        state
     }
-}
 
-impl<D: Driver> Shared<D> {
     /// Drops the driver's value, once, where no driver callback can come any more: core is
     /// unbound and the driver is not inside, or the queue is closed and empty.
     pub(super) fn let_driver_go<'a>(&'a self, mut state: SpinGuard<'a, State<D>>) {
@@ -46,6 +42,7 @@ impl<D: Driver> Shared<D> {
             return;
         }
         state.driver_leaving = true;
+        state.driver_goes = true;
         drop(state);
         // As in a callback: its drop must not unbind, and so wait for itself. If it panics, it
         // has said so.
@@ -69,6 +66,7 @@ impl<D: Driver> Shared<D> {
 
 impl<D: Driver> Drop for Shared<D> {
     fn drop(&mut self) {
+        self.scope.remove(self.context());
         self.executor.unregister(self.place);
         self.signal_what_is_left();
     }

@@ -8,13 +8,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use ringfence::{Completion, Errno, Fence, RunOutcome, Submission, TimedOutJob, TimeoutOutcome};
+use ringfence::{
+    Completion, Errno, Fence, Replay, ReplayOutcome, RunOutcome, Submission, TimedOutJob,
+    TimeoutOutcome,
+};
 
 use super::LONG;
 pub use driver::Mock;
 
 pub type Run = Box<dyn FnMut(Submission<'_, Mock>) -> RunOutcome + Send>;
 pub type TimedOut = Box<dyn FnMut(TimedOutJob<'_, Mock>) -> TimeoutOutcome + Send>;
+pub type Again = Box<dyn FnMut(Replay<'_, Mock>) -> ReplayOutcome + Send>;
 
 /// What the hardware does with a job.
 pub enum Does {
@@ -40,6 +44,7 @@ pub struct Work {
     pub tag: u64,
     does: Option<Does>,
     timed_out: Option<TimedOut>,
+    replay: Option<Again>,
     on_drop: Option<Box<dyn FnOnce() + Send>>,
     gpu: Arc<Gpu>,
 }
@@ -60,6 +65,16 @@ impl Work {
         timed_out: impl FnMut(TimedOutJob<'_, Mock>) -> TimeoutOutcome + Send + 'static,
     ) {
         self.timed_out = Some(Box::new(timed_out));
+    }
+
+    /// Has `replay` called when the job is replayed first, instead of the default, which puts it on
+    /// the hardware again.
+    pub fn when_replayed(
+        mut self,
+        replay: impl FnMut(Replay<'_, Mock>) -> ReplayOutcome + Send + 'static,
+    ) -> Self {
+        self.replay = Some(Box::new(replay));
+        self
     }
 
     /// Has `on_drop` called when the payload is dropped.
@@ -86,6 +101,7 @@ pub enum What {
     RunEnds,
     TimedOutBegins,
     TimedOutEnds,
+    Replay,
     Dropped,
 }
 
@@ -143,6 +159,7 @@ impl Gpu {
             tag,
             does: Some(does),
             timed_out: None,
+            replay: None,
             on_drop: None,
             gpu: Arc::clone(self),
         }
@@ -171,6 +188,7 @@ impl Gpu {
             gpu: Arc::clone(self),
             inside: AtomicBool::new(false),
             lane: self.lanes.fetch_add(1, Ordering::SeqCst),
+            hardware: 0,
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mock::{Gpu, Mock, Work};
 use ringfence::fence::{Callback, Registration, Status};
-use ringfence::{Builder, Device, Executor, Fence, Pool, Queue};
+use ringfence::{Builder, Device, Executor, Fence, Pool, Queue, Recovery};
 
 /// A bound on what must happen, generous enough for a machine that is busy with other things.
 /// Nothing ever waits this long unless something is broken.
@@ -124,6 +124,15 @@ impl Rig {
         Self {
             device: Device::new("mock"),
             pool: Pool::new(threads).unwrap(),
+            gpu: Gpu::new(),
+        }
+    }
+
+    /// A rig whose device has this recovery.
+    pub fn with_recovery(recovery: impl Recovery) -> Self {
+        Self {
+            device: Device::builder("mock").recovery(recovery).unwrap(),
+            pool: Pool::new(2).unwrap(),
             gpu: Gpu::new(),
         }
     }

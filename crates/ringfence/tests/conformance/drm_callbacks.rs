@@ -242,7 +242,7 @@ pub(crate) fn panic_in_run() {
         let panics = submit(&queue, rig.gpu.calls(2, |_| panic!("meant")), &[]);
         let behind = submit(&queue, rig.gpu.done(3), &[]);
         for fence in [&on_hardware, &panics, &behind] {
-            assert_eq!(done(fence), Err(Errno::EIO));
+            assert_eq!(done(fence), Err(Errno::EOWNERDEAD));
         }
         assert_eq!(rig.gpu.count(3, What::RunBegins), 0);
         assert!(queue.prepare(rig.gpu.done(4), 1).is_err());
@@ -252,7 +252,7 @@ pub(crate) fn panic_in_run() {
     survives(|rig| {
         let queue = rig.build(Queue::<Mock>::builder("q").bypass(true));
         let panics = submit(&queue, rig.gpu.calls(2, |_| panic!("meant")), &[]);
-        assert_eq!(done(&panics), Err(Errno::EIO));
+        assert_eq!(done(&panics), Err(Errno::EOWNERDEAD));
     });
 }
 
@@ -265,7 +265,7 @@ pub(crate) fn panic_in_timed_out() {
         rig.gpu.wait_running(2);
         eventually("it is on the hardware", || queue.trigger_timeout());
         for fence in [&hangs, &behind] {
-            assert_eq!(done(fence), Err(Errno::EIO));
+            assert_eq!(done(fence), Err(Errno::EOWNERDEAD));
         }
     });
 }

@@ -17,6 +17,7 @@ mod drm_timeout;
 mod jobqueue;
 mod limits;
 mod load;
+mod recovery;
 
 /// One scenario.
 struct Scenario {
@@ -126,6 +127,19 @@ scenarios! {
         panic_in_timed_out,
         panic_in_a_fence_callback,
         panic_in_a_payload_drop,
+    }
+    recovery {
+        stop_waits_for_the_callback_that_runs,
+        nothing_begins_while_stopped_and_restart_visits,
+        walk_shows_jobs_in_order,
+        walk_ends_jobs_in_order,
+        late_completion_of_an_attempt_before_the_reset,
+        replay_answers_done_failed_or_panics,
+        job_completes_while_it_is_walked,
+        forgotten_pending_job_is_kept,
+        everything_else_goes_on_while_stopped,
+        driver_is_not_dropped_under_the_guard,
+        guilty_job_fails_and_the_rest_is_as_chosen,
     }
     jobqueue {
         jobqueue_1_worker_kicked_from_a_fence_callback,

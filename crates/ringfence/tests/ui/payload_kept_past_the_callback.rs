@@ -6,6 +6,7 @@ struct Keeps(Option<&'static mut Vec<u8>>);
 
 impl Driver for Keeps {
     type Payload = Vec<u8>;
+    type ReplayData = ();
 
     fn run(&mut self, mut submission: Submission<'_, Self>) -> RunOutcome {
         self.0 = Some(submission.payload());

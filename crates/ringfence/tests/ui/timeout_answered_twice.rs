@@ -6,6 +6,7 @@ struct Null;
 
 impl Driver for Null {
     type Payload = Vec<u8>;
+    type ReplayData = ();
 
     fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
         submission.done()

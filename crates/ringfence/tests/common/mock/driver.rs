@@ -4,7 +4,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-use ringfence::{Driver, Errno, RunOutcome, Submission, TimedOutJob, TimeoutOutcome};
+use ringfence::{
+    Driver, Errno, Replay, ReplayOutcome, RunOutcome, Submission, TimedOutJob, TimeoutOutcome,
+};
 
 use super::{Does, Gpu, What, Work};
 
@@ -13,6 +15,8 @@ pub struct Mock {
     pub(super) gpu: Arc<Gpu>,
     pub(super) inside: AtomicBool,
     pub(super) lane: u64,
+    /// Which hardware it drives, for tests that move it.
+    pub hardware: u32,
 }
 
 /// The span of one callback.
@@ -47,7 +51,7 @@ impl Mock {
             Some(Does::Done) => submission.done(),
             Some(Does::Fails(error)) => submission.failed(error),
             Some(Does::Waits) => {
-                let (completion, outcome) = submission.pending();
+                let (completion, outcome) = submission.pending_with(Vec::with_capacity(8));
                 self.gpu.put(tag, None, completion);
                 outcome
             }
@@ -69,6 +73,8 @@ impl Mock {
 
 impl Driver for Mock {
     type Payload = Work;
+    /// The tags under which the job was put on the hardware, first to last.
+    type ReplayData = Vec<u64>;
 
     const NAMES_FENCES: bool = true;
 
@@ -92,6 +98,24 @@ impl Driver for Mock {
         };
         self.gpu.note(tag, What::TimedOutEnds);
         outcome
+    }
+
+    fn replay(&mut self, mut replay: Replay<'_, Self>) -> ReplayOutcome {
+        let (work, data) = replay.parts();
+        let (tag, again) = (work.tag, work.replay.take());
+        data.push(tag);
+        let _inside = Self::enter(&self.inside, &self.gpu, tag);
+        self.gpu.note(tag, What::Replay);
+        // The reset took it off the hardware: what is left of the attempt before says nothing.
+        drop(self.gpu.try_take(tag));
+        match again {
+            Some(mut again) => again(replay),
+            None => {
+                let (completion, outcome) = replay.pending();
+                self.gpu.put(tag, None, completion);
+                outcome
+            }
+        }
     }
 }
 

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Which devices' callbacks this thread is in.
+
+use std::cell::Cell;
+
+/// One callback on the stack of this thread.
+pub(crate) struct Frame {
+    device: u64,
+    outer: *const Frame,
+}
+
+crate::sync::thread_cell! {
+    static INNERMOST: Cell<*const Frame> = Cell::new(std::ptr::null());
+}
+
+/// Runs `f` as a callback of `device`.
+pub(crate) fn enter<R>(device: u64, f: impl FnOnce() -> R) -> R {
+    /// Leaves the frame on unwinding too.
+    struct Leave(*const Frame);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            INNERMOST.with(|innermost| innermost.set(self.0));
+        }
+    }
+    let outer = INNERMOST.with(Cell::get);
+    let frame = Frame { device, outer };
+    INNERMOST.with(|innermost| innermost.set(&frame));
+    let _leave = Leave(outer);
+    f()
+}
+
+crate::sync::thread_cell! {
+    // The device whose recovery this thread is in, or 0. Queues that it stops are quiet, so it may
+    // do what a driver callback may not; but unbind would wait for it.
+    static RECOVERING: Cell<u64> = Cell::new(0);
+}
+
+/// Runs `f` as the recovery of `device`.
+pub(crate) fn recover<R>(device: u64, f: impl FnOnce() -> R) -> R {
+    /// Leaves on unwinding too.
+    struct Leave(u64);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            RECOVERING.with(|recovering| recovering.set(self.0));
+        }
+    }
+    let _leave = Leave(RECOVERING.with(|recovering| recovering.replace(device)));
+    f()
+}
+
+/// True in the recovery of `device`.
+pub(crate) fn recovering(device: u64) -> bool {
+    RECOVERING.with(Cell::get) == device
+}
+
+/// True in a callback of any device.
+#[inline]
+pub(crate) fn inside_any() -> bool {
+    INNERMOST.with(|innermost| !innermost.get().is_null())
+}
+
+/// True in a callback of `device`, at whatever depth.
+pub(crate) fn inside(device: u64) -> bool {
+    let mut frame = INNERMOST.with(Cell::get);
+    while !frame.is_null() {
+        // SAFETY: Frames live on this thread's stack, below the caller's, until they have
+        // unlinked themselves.
+        let this = unsafe { &*frame };
+        if this.device == device {
+            return true;
+        }
+        frame = this.outer;
+    }
+    false
+}
