@@ -291,8 +291,10 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         }
         self.head_of_line().is_some_and(|(seqno, entry)| {
             let timed = self.clock.times(seqno);
+            // Of a job whose time is up nothing is left to be timed, asked about or not.
             entry.state == State::Pending
                 && !self.clock.is_asking()
+                && !self.time_is_up(seqno)
                 && ((!timed && entry.timeout_ns != 0)
                     || (timed && self.clock.wants_arm().is_some()))
         })

@@ -291,6 +291,21 @@ crate::scenarios! {
         assert!(told.contains(&Effect::Closed));
     }
 
+    /// Found by the simulator: the worker was told for ever that there is more for it.
+    fn the_worker_of_an_overdue_queue_that_is_held_can_rest() {
+        let close_timeout = Some(Duration::from_nanos(50));
+        let mut host = Host::new(Config { close_timeout, ..config() });
+        let [job] = host.pending();
+        host.queue.close(ClosePolicy::Cancel, host.now);
+        let _ = host.serve_worker();
+        host.pass_and_fire(50);
+        let mut worker = asked(&mut host, job, 0);
+        verdict(&mut host, &mut worker, job, TimeoutOutcome::Reset);
+        assert_eq!(host.take(&mut worker), [Effect::Recover { job }]);
+        let rest = host.queue.worker_leaves(worker).expect("nothing owed");
+        assert_eq!(rest, ringfence_core::WorkerRest::Idle);
+    }
+
     fn nothing_is_replayed_when_closing_is_overdue() {
         let close_timeout = Some(Duration::from_nanos(50));
         let mut host = Host::new(Config { close_timeout, ..config() });
