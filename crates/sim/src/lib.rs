@@ -22,13 +22,18 @@ mod op;
 mod oracle;
 mod prng;
 mod shrink;
+mod simulator;
 mod swarm;
 mod world;
 
 pub use coverage::Coverage;
 pub use mutant::Mutant;
-pub use op::{Foul, Op, Pick, RunAnswer, Verdict};
+pub use op::{Foul, Op, Pick, ReplayAnswer, RunAnswer, Verdict, WalkAnswer};
 pub use prng::Prng;
 pub use shrink::shrink;
+pub use simulator::{
+    shrink_plan, Canary, CoverageRow, Detail, Event, Inside, LogLine, Options, Patience, Rates,
+    Reach, Rest, Scenario, Shape, SimCoverage, SimOp, SimPlan, Simulator, Summary, Violation,
+};
 pub use swarm::Plan;
 pub use world::{run, Failure, Judges};

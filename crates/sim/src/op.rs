@@ -40,8 +40,36 @@ pub enum Verdict {
     Extend(u16),
     /// It hung and was dealt with.
     Handled,
+    /// It hangs, and dealing with it takes a recovery.
+    Reset,
     /// Nothing is left of the device.
     DeviceGone,
+}
+
+/// What who has stopped a queue says of a job that the walk lent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WalkAnswer {
+    /// It stays on the hardware.
+    Keep,
+    /// The hardware had done it.
+    Completed,
+    /// It failed.
+    Failed,
+    /// It is not wanted any more.
+    Cancelled,
+    /// It hung: a strike.
+    TimedOut,
+}
+
+/// What a replay callback says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplayAnswer {
+    /// The job is on the hardware again.
+    Pending,
+    /// It was done.
+    Done,
+    /// It could not be put there again.
+    Failed,
 }
 
 /// An answer that a host must not give.
@@ -53,6 +81,8 @@ pub enum Foul {
     Signal,
     /// A timeout likewise.
     Timeout,
+    /// A job that the walk lent, likewise.
+    Walk,
     /// The worker leaves while it owes answers.
     Leave,
 }
@@ -168,6 +198,29 @@ pub enum Op {
     Suspend,
     /// It is resumed once.
     Resume,
+    /// The last handle on it is gone.
+    Abandon(ClosePolicy),
+    /// A job of it was guilty of something that no outcome says.
+    Strike,
+    /// Somebody stops it.
+    Stop,
+    /// Who has stopped it starts it again.
+    Start,
+    /// Who has stopped it asks for the oldest job on the hardware, so many places after the first.
+    Walk(u8),
+    /// What is said of the job that the walk lent.
+    Walked(WalkAnswer),
+    /// The job that the walk lent is to be put on the hardware again.
+    Replay,
+    /// The replay callback returns.
+    Replayed(ReplayAnswer),
+    /// A completion arrives of an attempt before the present one.
+    Stale {
+        /// Of which job.
+        job: Pick,
+        /// Without an error.
+        ok: bool,
+    },
     /// The host breaks the rules: an error, and no change.
     Foul {
         /// How.

@@ -238,6 +238,7 @@ impl World {
             Verdict::NoHang => TimeoutOutcome::NoHang,
             Verdict::Extend(ns) => TimeoutOutcome::Extend(Duration::from_nanos(ns.into())),
             Verdict::Handled => TimeoutOutcome::Handled(Errno::ENODATA),
+            Verdict::Reset => TimeoutOutcome::Reset,
             Verdict::DeviceGone => TimeoutOutcome::DeviceGone,
         };
         let (now, at_time, seqno) = (self.now, self.time(), job.seqno());

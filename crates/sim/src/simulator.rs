@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A whole machine in virtual time: many queues with fences between them, a device that fails in
+//! every way, clients, recoveries. No thread, no clock: a seed and a commit name a run for ever.
+//!
+//! A run has two phases. In the *fault phase* the operations of a [`SimPlan`] happen, one after the
+//! other, each a small step of some client, visit, device or recovery, so that anything may come
+//! between any two. In the *liveness phase* faults stop, what hangs is recovered as a driver would,
+//! and every job must end, every queue close and nothing be left. After every step each queue that
+//! was touched is judged.
+//!
+//! ```
+//! use ringfence_sim::{Options, Simulator};
+//!
+//! let mut simulator = Simulator::new(Options::default());
+//! let first = simulator.run_seed(7)?;
+//! assert_eq!(first, simulator.run_seed(7)?, "bit for bit the same");
+//! # Ok::<(), ringfence_sim::Violation>(())
+//! ```
+
+mod canary;
+mod coverage;
+mod device;
+mod fences;
+mod judge;
+mod log;
+mod plan;
+mod port;
+mod scenario;
+mod shrink;
+mod world;
+
+use std::fmt;
+
+pub use canary::Canary;
+pub use coverage::{CoverageRow, SimCoverage};
+pub use log::{Detail, Event, LogLine};
+pub use plan::{Inside, SimOp, SimPlan};
+pub use scenario::{Patience, Rates, Reach, Rest, Scenario, Shape};
+pub use shrink::shrink_plan;
+
+use canary::Plant;
+use world::World;
+
+/// How to run.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Operations of the fault phase; `None` for as many as the seed draws.
+    pub ops: Option<u32>,
+    /// Keep the event log, for [`Simulator::log`].
+    pub log: bool,
+    /// The bug to plant.
+    #[cfg(feature = "canary")]
+    pub canary: Option<Canary>,
+}
+
+impl Options {
+    fn plant(&self) -> Plant {
+        #[cfg(feature = "canary")]
+        return Plant::new(self.canary);
+        #[cfg(not(feature = "canary"))]
+        Plant::default()
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Events: what core was told, what it asked for, what was done about that, what the device
+    /// did.
+    pub events: u64,
+    /// Operations of the fault phase.
+    pub ops: u64,
+    /// Jobs armed.
+    pub jobs: u64,
+    /// Virtual time at the end, in nanoseconds.
+    pub virtual_ns: u64,
+    /// A hash of the event log.
+    pub log_hash: u64,
+    /// The longest time from close to closed, in virtual nanoseconds.
+    pub longest_teardown_ns: u64,
+    /// The longest recovery, in virtual nanoseconds.
+    pub longest_recovery_ns: u64,
+    /// How often the job that was replayed most was.
+    pub most_replays: u64,
+}
+
+impl Summary {
+    /// Adds the counts of another run and keeps the worse of each worst case. Hashes are combined
+    /// so that the order of runs does not matter.
+    pub fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.ops += other.ops;
+        self.jobs += other.jobs;
+        self.virtual_ns = self.virtual_ns.saturating_add(other.virtual_ns);
+        self.log_hash = self.log_hash.wrapping_add(other.log_hash);
+        self.longest_teardown_ns = self.longest_teardown_ns.max(other.longest_teardown_ns);
+        self.longest_recovery_ns = self.longest_recovery_ns.max(other.longest_recovery_ns);
+        self.most_replays = self.most_replays.max(other.most_replays);
+    }
+}
+
+/// A promise that was broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// The seed of the plan.
+    pub seed: u64,
+    /// The operation; the number of operations for what came to light in the liveness phase.
+    pub step: usize,
+    /// What is not as it should be.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}, step {}: {}", self.seed, self.step, self.what)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Runs plans, one after the other, in the same memory. One for each thread.
+#[derive(Debug)]
+pub struct Simulator {
+    options: Options,
+    world: World,
+    plan: SimPlan,
+}
+
+impl Simulator {
+    /// Makes one.
+    pub fn new(options: Options) -> Self {
+        Self {
+            world: World::new(options.plant()),
+            options,
+            plan: SimPlan::default(),
+        }
+    }
+
+    /// Runs the plan that `seed` names.
+    ///
+    /// # Errors
+    ///
+    /// The first promise that is broken.
+    pub fn run_seed(&mut self, seed: u64) -> Result<Summary, Violation> {
+        let mut plan = std::mem::take(&mut self.plan);
+        plan.draw(seed, self.options.ops);
+        let done = self.run(&plan);
+        self.plan = plan;
+        done
+    }
+
+    /// Runs a plan.
+    ///
+    /// # Errors
+    ///
+    /// The first promise that is broken.
+    pub fn run(&mut self, plan: &SimPlan) -> Result<Summary, Violation> {
+        let broken = |step, what| Violation {
+            seed: plan.seed,
+            step,
+            what,
+        };
+        let world = &mut self.world;
+        let made = world.reset(&plan.scenario, self.options.log);
+        made.map_err(|what| broken(0, what))?;
+        for (step, op) in plan.ops.iter().enumerate() {
+            world.play(step, op).map_err(|what| broken(step, what))?;
+        }
+        let end = plan.ops.len();
+        world.finish(end).map_err(|what| broken(end, what))?;
+        world.count_steps();
+        Ok(Summary {
+            events: world.recorder.events,
+            ops: end as u64,
+            virtual_ns: world.now,
+            log_hash: world.recorder.hash,
+            ..world.summary
+        })
+    }
+
+    /// What all runs so far have seen.
+    pub fn coverage(&self) -> &SimCoverage {
+        &self.world.coverage
+    }
+
+    /// What all runs so far have seen; counting begins anew.
+    pub fn take_coverage(&mut self) -> SimCoverage {
+        std::mem::take(&mut self.world.coverage)
+    }
+
+    /// The event log of the last run, as far as it got, where [`Options::log`] says so.
+    pub fn log(&self) -> &[LogLine] {
+        &self.world.recorder.lines
+    }
+}
