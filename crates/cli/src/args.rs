@@ -24,6 +24,8 @@ pub enum Command {
     Run(RunArgs),
     /// Check a plan and print what it would run.
     Check(CheckArgs),
+    /// Simulate queues, clients and a device that fails, in virtual time, seed after seed.
+    Sim(SimArgs),
 }
 
 impl Default for Command {
@@ -92,6 +94,33 @@ pub struct CheckArgs {
     /// The seed to count random faults with; the plan's own where nothing is given.
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
+}
+
+/// The arguments of `ringfence sim`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SimArgs {
+    /// How many seeds to run, after those that once found something.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub seeds: u64,
+    /// The first seed.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub from: u64,
+    /// How many operations each seed's fault phase has; what the seed draws where not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub ops: Option<u32>,
+    /// How many threads work; as many as there are processors where not given.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Print one JSON object in the place of the tables.
+    #[arg(long)]
+    pub json: bool,
+    /// Print every event of the one seed that is run.
+    #[arg(long)]
+    pub log: bool,
+    /// For tests: plants a bug, which must be found.
+    #[cfg(feature = "canary")]
+    #[arg(long, value_name = "NAME")]
+    pub canary: Option<ringfence_sim::Canary>,
 }
 
 /// The devices a plan can run on.

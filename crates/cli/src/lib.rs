@@ -13,6 +13,7 @@ pub mod input;
 pub mod plan;
 pub mod replay;
 pub mod run;
+pub mod sim;
 
 /// The exit status where a violation was found.
 pub const EXIT_VIOLATION: u8 = 1;
@@ -25,5 +26,6 @@ pub fn main() -> ExitCode {
     match args::Args::parse().command.unwrap_or_default() {
         args::Command::Run(args) => run::run(args),
         args::Command::Check(args) => check::check(&args),
+        args::Command::Sim(args) => sim::sim(&args),
     }
 }

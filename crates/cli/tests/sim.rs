@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! `ringfence sim` as a user calls it.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn sim(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+    command.arg("sim").args(args);
+    command.output().expect("the program starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn json(args: &[&str]) -> Value {
+    let output = sim(&[args, &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(output.stderr, b"", "nothing but the object");
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+#[test]
+fn what_is_found_does_not_depend_on_who_looks() {
+    let one = json(&["--seeds", "700", "--from", "5", "--workers", "1"]);
+    let three = json(&["--seeds", "700", "--from", "5", "--workers", "3"]);
+    for key in [
+        "seeds",
+        "events",
+        "jobs",
+        "virtual_ns",
+        "worst",
+        "fingerprint",
+        "coverage",
+    ] {
+        assert!(!one[key].is_null(), "{key}");
+        assert_eq!(one[key], three[key], "{key}");
+    }
+    assert_eq!(one["workers"], 1);
+    assert_eq!(three["workers"], 3);
+    assert!(one["violation"].is_null());
+    let other = json(&["--seeds", "700", "--from", "6"]);
+    assert_ne!(one["fingerprint"], other["fingerprint"]);
+}
+
+#[test]
+fn a_run_tells_what_it_saw_and_names_what_it_did_not() {
+    let output = sim(&["--seeds", "3", "--workers", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    for part in [
+        "simulated ",
+        " events (",
+        "worst: teardown ",
+        "fingerprint ",
+        "\nstate x event\n  free x Arm ",
+        "\nfault\n  hang ",
+        "\nrecovery\n  timeout: no hang ",
+        "\nnever seen\n",
+        "\nno promise was broken\n",
+    ] {
+        assert!(text.contains(part), "{part:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn the_events_of_a_seed_are_the_same_every_time() {
+    let args = ["--seeds", "1", "--from", "42", "--log"];
+    let (first, second) = (sim(&args), sim(&args));
+    assert_eq!(first.status.code(), Some(0), "{first:?}");
+    assert_eq!(stdout(&first), stdout(&second));
+    let text = stdout(&first);
+    assert!(text.contains("time/ns    step  queue  job"), "{text}");
+    let counted = json(&["--seeds", "1", "--from", "42"]);
+    let fingerprint = counted["fingerprint"].as_str().expect("text");
+    assert!(
+        text.contains(fingerprint),
+        "{fingerprint} is missing in:\n{text}"
+    );
+}
+
+#[test]
+fn more_operations_can_be_asked_for() {
+    let few = json(&["--seeds", "4", "--ops", "10"]);
+    let many = json(&["--seeds", "4", "--ops", "3000"]);
+    assert!(many["events"].as_u64() > few["events"].as_u64().map(|events| 10 * events));
+}
+
+#[test]
+fn wrong_command_lines_are_told() {
+    for (args, told) in [
+        (&["--seeds", "0"][..], "no seed"),
+        (&["--seeds", "2", "--log"], "--seeds 1"),
+        (&["--seeds", "2", "--from", "18446744073709551615"], "2^64"),
+        (&["--seeds", "many"], "many"),
+        (&["--workers", "0"], "0 is not in"),
+        (&["--ops", "0"], "0 is not in"),
+    ] {
+        let output = sim(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(told), "{args:?}: {text}");
+    }
+}
