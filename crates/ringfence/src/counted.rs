@@ -11,13 +11,20 @@ use std::ptr::NonNull;
 // From `std` whatever the features, as `Arc`'s are.
 use std::sync::atomic::{fence, AtomicUsize, Ordering};
 
+/// Something counted references may point to.
+pub(crate) trait Bury {
+    /// The last reference goes away in an interrupt handler: keeps it for a thread to drop
+    /// ([`crate::irq::later`]). Interrupt-safe.
+    fn bury(this: Counted<Self>);
+}
+
 /// A reference that keeps its value alive.
 ///
 /// # Invariants
 ///
 /// It points to a live allocation made by [`Counted::new`], and is one of the `count` references
 /// there are, which are all there are.
-pub(crate) struct Counted<T: ?Sized> {
+pub(crate) struct Counted<T: ?Sized + Bury> {
     inner: NonNull<Inner<T>>,
     _owns: PhantomData<Inner<T>>,
 }
@@ -32,13 +39,13 @@ pub(crate) struct Inner<T: ?Sized> {
 const COUNT_MAX: usize = isize::MAX as usize;
 
 // SAFETY: As for `Arc`: references on several threads share the value, and the last drops it.
-unsafe impl<T: ?Sized + Send + Sync> Send for Counted<T> {}
+unsafe impl<T: ?Sized + Bury + Send + Sync> Send for Counted<T> {}
 // SAFETY: As above.
-unsafe impl<T: ?Sized + Send + Sync> Sync for Counted<T> {}
+unsafe impl<T: ?Sized + Bury + Send + Sync> Sync for Counted<T> {}
 
-impl<T: ?Sized> Unpin for Counted<T> {}
+impl<T: ?Sized + Bury> Unpin for Counted<T> {}
 
-impl<T> Counted<T> {
+impl<T: Bury> Counted<T> {
     /// Allocates.
     #[inline]
     pub(crate) fn new(value: T) -> Self {
@@ -49,6 +56,23 @@ impl<T> Counted<T> {
         Self::from_raw_parts(NonNull::from(Box::leak(inner)))
     }
 
+    /// The value, if this was the only reference.
+    pub(crate) fn into_inner(mut this: Self) -> Option<T> {
+        this.get_mut()?;
+        // SAFETY: The only reference, to a box's allocation; it is forgotten.
+        let inner = unsafe { Box::from_raw(this.inner.as_ptr()) };
+        std::mem::forget(this);
+        Some(inner.value)
+    }
+
+    /// Where the value is, for as long as somebody has a reference.
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *const T {
+        std::ptr::from_ref(&**self)
+    }
+}
+
+impl<T: ?Sized + Bury> Counted<T> {
     /// The same reference as a plain pointer, to be made one again by [`Counted::from_raw`].
     #[inline]
     pub(crate) fn into_raw(self) -> NonNull<Inner<T>> {
@@ -65,17 +89,27 @@ impl<T> Counted<T> {
         Self::from_raw_parts(raw)
     }
 
-    /// Where the value is, for as long as somebody has a reference.
+    /// The value behind a plain pointer.
+    ///
+    /// # Safety
+    ///
+    /// Somebody keeps a reference for as long as the borrow lives.
     #[inline]
-    pub(crate) fn as_ptr(&self) -> *const T {
-        std::ptr::from_ref(&**self)
+    pub(crate) unsafe fn peek<'a>(raw: NonNull<Inner<T>>) -> &'a T {
+        // SAFETY: Alive, says the caller.
+        unsafe { &raw.as_ref().value }
     }
-}
 
-impl<T: ?Sized> Counted<T> {
+    /// As [`Counted::into_raw`], but keeps the reference: a pointer to look at, or to make one
+    /// from that is given up otherwise.
+    #[inline]
+    pub(crate) fn as_raw(&self) -> NonNull<Inner<T>> {
+        self.inner
+    }
+
     /// Gives away the reference as one to something else the value is, such as a trait object.
     #[inline]
-    pub(crate) fn map_raw<U: ?Sized>(
+    pub(crate) fn map_raw<U: ?Sized + Bury>(
         self,
         unsize: impl FnOnce(NonNull<Inner<T>>) -> NonNull<Inner<U>>,
     ) -> Counted<U> {
@@ -123,13 +157,13 @@ impl<T: ?Sized> Counted<T> {
     }
 
     /// How many references there are.
-    #[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
+    #[cfg(all(test, not(feature = "shuttle")))]
     pub(crate) fn count(&self) -> usize {
         self.inner().count.load(Ordering::Relaxed)
     }
 }
 
-impl<T: ?Sized> Clone for Counted<T> {
+impl<T: ?Sized + Bury> Clone for Counted<T> {
     #[inline]
     fn clone(&self) -> Self {
         // Relaxed: whoever gets the new one gets it by a hand-over that orders this.
@@ -141,7 +175,7 @@ impl<T: ?Sized> Clone for Counted<T> {
     }
 }
 
-impl<T: ?Sized> Deref for Counted<T> {
+impl<T: ?Sized + Bury> Deref for Counted<T> {
     type Target = T;
 
     #[inline]
@@ -150,7 +184,7 @@ impl<T: ?Sized> Deref for Counted<T> {
     }
 }
 
-impl<T: ?Sized> Drop for Counted<T> {
+impl<T: ?Sized + Bury> Drop for Counted<T> {
     #[inline]
     fn drop(&mut self) {
         let count = &self.inner().count;
@@ -160,6 +194,12 @@ impl<T: ?Sized> Drop for Counted<T> {
                 return;
             }
             fence(Ordering::Acquire);
+        }
+        if crate::irq::in_handler() {
+            // Nobody else has one, so the count is this one's to give again.
+            count.store(1, Ordering::Relaxed);
+            T::bury(Self::from_raw_parts(self.inner));
+            return;
         }
         // SAFETY: That was the last reference, and the allocation is a box's.
         drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
@@ -174,6 +214,18 @@ mod tests {
 
     /// Counts its drops.
     struct Canary(Arc<AtomicU32>);
+
+    impl Bury for Canary {
+        fn bury(_this: Counted<Self>) {
+            unreachable!("no interrupts here");
+        }
+    }
+
+    impl Bury for i32 {
+        fn bury(_this: Counted<Self>) {
+            unreachable!("no interrupts here");
+        }
+    }
 
     impl Drop for Canary {
         fn drop(&mut self) {

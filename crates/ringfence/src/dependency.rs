@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ringfence_core::{Errno, JobId};
 
+use crate::counted::{Bury, Counted};
 use crate::driver::Driver;
 use crate::fence::{Fence, FenceCallback, Node, Refused};
 use crate::shared::Shared;
@@ -94,22 +95,21 @@ impl<D: Driver> Dependencies<D> {
     }
 
     /// Registers with every fence. What has signalled meanwhile is answered at once.
-    pub(crate) fn register(self: &Arc<Self>) {
+    pub(crate) fn register(this: &Counted<Self>) {
         let mut answered = 0;
         let mut error = None;
-        let fences = self.fences.lock();
+        let fences = this.fences.lock();
         for (index, fence) in fences.iter().enumerate() {
-            let target: Arc<dyn FenceCallback> = Arc::clone(self) as Arc<dyn FenceCallback>;
-            if let Err(Refused::AlreadySignaled(signaled)) = fence.register(target, index) {
+            if let Err(Refused::AlreadySignaled(signaled)) = fence.register(this.clone(), index) {
                 answered += 1;
                 error = error.or(signaled.result.err());
             }
         }
         drop(fences);
-        let job = self.job();
+        let job = this.job();
         for _ in 0..answered {
             let result = error.take().map_or(Ok(()), Err);
-            self.queue.wait_is_over(job, WaitKind::Dependency, result);
+            this.queue.wait_is_over(job, WaitKind::Dependency, result);
         }
     }
 
@@ -125,6 +125,12 @@ impl<D: Driver> Dependencies<D> {
 
     fn job(&self) -> JobId {
         JobId::from_seqno(self.job.load(Ordering::Relaxed))
+    }
+}
+
+impl<D: Driver> Bury for Dependencies<D> {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(<dyn FenceCallback>::erase(this));
     }
 }
 
@@ -162,17 +168,17 @@ impl<D: Driver> HardwareWait<D> {
 
     /// Waits for `fence`; the result it has already, if it has signalled.
     pub(crate) fn register(
-        self: &Arc<Self>,
+        this: &Counted<Self>,
         job: JobId,
         kind: WaitKind,
         fence: &Fence,
     ) -> Result<(), Result<(), Errno>> {
-        self.job.store(job.seqno(), Ordering::Relaxed);
+        this.job.store(job.seqno(), Ordering::Relaxed);
         let index = match kind {
             WaitKind::Resource => Self::RESOURCE,
             WaitKind::Hardware | WaitKind::Dependency => Self::HARDWARE,
         };
-        match fence.register(Arc::clone(self) as Arc<dyn FenceCallback>, index) {
+        match fence.register(this.clone(), index) {
             Ok(()) => Ok(()),
             Err(Refused::AlreadySignaled(signaled)) => Err(signaled.result),
             // A resource wait that is not over: the job is not handed out again before it is.
@@ -183,6 +189,12 @@ impl<D: Driver> HardwareWait<D> {
     pub(crate) fn forget(&self) {
         self.hardware.try_remove();
         self.resource.try_remove();
+    }
+}
+
+impl<D: Driver> Bury for HardwareWait<D> {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(<dyn FenceCallback>::erase(this));
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ringfence_core::{self as core_queue, Attempt, JobId};
 
 use crate::fence::Fence;
+use crate::irq::Reaping;
 use crate::job::Job;
 use crate::shared::Shared;
 use crate::Errno;
@@ -40,6 +41,10 @@ pub trait Driver: Send + Sized + 'static {
     /// Whether `run` answers [`Submission::follow`] or [`Submission::no_resources`], for which
     /// each job then has memory prepared.
     const NAMES_FENCES: bool = false;
+
+    /// Where payloads may be dropped: on threads alone, or in interrupt handlers and driver
+    /// callbacks too, for which their type must be [`DropInIrq`](crate::irq::DropInIrq).
+    const REAPING: Reaping<Self::Payload> = Reaping::ON_THREADS;
 
     /// Puts a job on the hardware.
     fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome;
@@ -210,8 +215,10 @@ impl<D: Driver> Completion<D> {
         }
     }
 
-    /// As [`Completion::complete`], from an interrupt thread that should do as little as possible:
-    /// payloads are left for the worker to drop.
+    /// As [`Completion::complete`], from an interrupt handler, or from a thread that should do as
+    /// little as possible: payloads are left for the worker to drop, unless
+    /// [the driver says otherwise](Driver::REAPING). Interrupt-safe in handlers that a
+    /// [line](crate::irq::InterruptLine) runs, and so is dropping the token.
     pub fn complete_in_irq(mut self, result: Result<(), Errno>) {
         if let Some(queue) = self.queue.take() {
             queue.complete(self.id, self.attempt, result, core_queue::Context::Irq);

@@ -19,8 +19,8 @@ pub use pool::Pool;
 
 /// What an executor runs: a queue.
 pub trait Runnable: Send + Sync {
-    /// Visits as the queue's worker, on a thread of the executor. With [`Rest::Again`] the
-    /// executor must call again, after others have had their turn.
+    /// Visits as the queue's worker, on a thread of the executor. What comes back with
+    /// [`Rest::Again`] the executor must call again, after others have had their turn.
     fn work(self: Arc<Self>) -> Rest;
 
     /// The time given to [`Executor::arm_timer`] has come, or passed. Any thread.
@@ -28,13 +28,21 @@ pub trait Runnable: Send + Sync {
 }
 
 /// What a worker leaves behind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Rest {
     /// Nothing: it will be scheduled when there is something.
     Idle,
-    /// More to do.
-    Again,
+    /// More to do; gives the runnable back.
+    Again(Arc<dyn Runnable>),
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "Idle",
+            Self::Again(_) => "Again",
+        })
+    }
 }
 
 /// A runnable's place with its executor.
@@ -56,7 +64,9 @@ impl Place {
 /// Threads (or something like them) that run queues.
 ///
 /// `schedule` and `arm_timer` are called inside signalling sections: they must not allocate,
-/// sleep or wait for a fence. All memory is taken in `register`.
+/// sleep or wait for a fence. All memory is taken in `register`. Where jobs are completed or fences
+/// signalled in [interrupt handlers](crate::irq) they are called there too, and must be
+/// interrupt-safe; those of [`Pool`] are.
 pub trait Executor: Send + Sync + fmt::Debug {
     /// Makes room for a runnable: one place in the run list, one timer. May allocate and sleep.
     fn register(&self, runnable: Weak<dyn Runnable>) -> Place;

@@ -15,8 +15,13 @@
 //!
 //! A fence signalled from inside a callback goes through 1 at once, and through the rest when that
 //! callback's fence is done. So callbacks never nest, and chains of fences need no stack.
+//!
+//! A fence that is signalled in an [interrupt handler](crate::irq) goes through all of it there,
+//! in the middle of whatever the thread was doing. Its callbacks must be interrupt-safe. Threads and
+//! event descriptors are woken by the handler; futures by the bottom half's thread, since a waker is
+//! foreign code that may lock and allocate.
 
-use crate::counted::{Counted, Inner};
+use crate::counted::{Bury, Counted, Inner};
 use std::fmt;
 use std::ptr::NonNull;
 
@@ -50,6 +55,15 @@ pub(crate) use self::{
     timeline::{monotonic_ns, TimelineName},
 };
 
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+pub(crate) use self::dispatch::run_put_off;
+
+/// Has an interrupt handler signal apart from what it has interrupted, until dropped.
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+pub(crate) fn suspend_dispatch() -> impl Drop {
+    dispatch::Suspended::new()
+}
+
 use ringfence_core::Errno;
 
 /// How a fence signalled.
@@ -73,13 +87,18 @@ pub struct Fence(Counted<dyn FenceNode>);
 impl Fence {
     /// Makes a handle on the fence embedded in `node`.
     #[inline]
-    pub(crate) fn from_node<N: FenceNode>(node: Counted<N>) -> Self {
+    pub(crate) fn from_node<N: FenceNode + Bury>(node: Counted<N>) -> Self {
         Self(node.map_raw(|raw| raw as NonNull<Inner<dyn FenceNode>>))
     }
 
     /// Makes a fence that has signalled with `result`, on a timeline of its own. Allocates.
     pub fn already_signalled(result: Status) -> Self {
         timeline::stub(result)
+    }
+
+    /// The reference itself.
+    pub(crate) fn into_inner(self) -> Counted<dyn FenceNode> {
+        self.0
     }
 
     #[inline]

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use ringfence_core::{JobId, PrepareError, Reservation};
 
-use crate::counted::Counted;
+use crate::counted::{Bury, Counted};
 use crate::dependency::{Dependencies, HardwareWait};
 use crate::driver::Driver;
 use crate::fence::{Fence, FenceCore, FenceNode};
@@ -45,8 +45,8 @@ pub(crate) struct Job<D: Driver> {
 /// What a job carries until it is reaped.
 pub(crate) struct Cargo<D: Driver> {
     pub(crate) payload: D::Payload,
-    pub(crate) dependencies: Option<Arc<Dependencies<D>>>,
-    pub(crate) hardware: Option<Arc<HardwareWait<D>>>,
+    pub(crate) dependencies: Option<Counted<Dependencies<D>>>,
+    pub(crate) hardware: Option<Counted<HardwareWait<D>>>,
 }
 
 // SAFETY: The fence is `Sync`; the cargo and the replay data, which are `Send`, have one user at a time (module docs).
@@ -57,6 +57,16 @@ unsafe impl<D: Driver> Send for Job<D> {}
 impl<D: Driver> FenceNode for Job<D> {
     fn fence(&self) -> &FenceCore {
         &self.fence
+    }
+
+    fn exhume(&self) {
+        crate::shared::reap_rest(self);
+    }
+}
+
+impl<D: Driver> Bury for Job<D> {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(Fence::from_node(this).into_inner());
     }
 }
 
@@ -164,7 +174,7 @@ impl<'queue, D: Driver, M: Mode> Prepared<'queue, D, M> {
         payload: D::Payload,
         reservation: Reservation,
     ) -> Self {
-        let hardware = D::NAMES_FENCES.then(|| Arc::new(HardwareWait::new(Arc::clone(queue))));
+        let hardware = D::NAMES_FENCES.then(|| Counted::new(HardwareWait::new(Arc::clone(queue))));
         let job = Counted::new(Job {
             fence: FenceCore::new(queue.context()),
             cost: reservation.cost(),
@@ -203,9 +213,9 @@ impl<'queue, D: Driver, M: Mode> Prepared<'queue, D, M> {
         };
         let dependencies = cargo
             .dependencies
-            .get_or_insert_with(|| Arc::new(Dependencies::new(Arc::clone(queue))));
+            .get_or_insert_with(|| Counted::new(Dependencies::new(Arc::clone(queue))));
         // Not shared before submit.
-        let dependencies = Arc::get_mut(dependencies).ok_or(Errno::EBUSY)?;
+        let dependencies = dependencies.get_mut().ok_or(Errno::EBUSY)?;
         dependencies.add(fence.clone())
     }
 

@@ -17,6 +17,7 @@ mod device;
 mod driver;
 pub mod executor;
 pub mod fence;
+pub mod irq;
 mod job;
 mod observe;
 mod queue;

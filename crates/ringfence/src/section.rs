@@ -56,13 +56,40 @@ impl Drop for SignallingSection {
     }
 }
 
+/// While it lives, the sections of what an interrupt handler has interrupted do not count: that may
+/// have been entering or leaving one.
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+pub(crate) struct Suspended {
+    #[cfg(debug_assertions)]
+    before: (u32, Option<&'static std::panic::Location<'static>>),
+}
+
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+impl Suspended {
+    pub(crate) fn new() -> Self {
+        Self {
+            #[cfg(debug_assertions)]
+            before: depth::replace(0, None),
+        }
+    }
+}
+
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        depth::replace(self.before.0, self.before.1);
+    }
+}
+
 /// Whether the current thread is in a signalling section; always `false` unless [`CHECKED`].
 #[inline]
 pub fn in_section() -> bool {
     began().is_some()
 }
 
-/// Says that the caller is about to do something that may sleep; `what` names it.
+/// Says that the caller is about to do something that may sleep; `what` names it. In an interrupt
+/// handler that is a [violation](crate::irq::Violations), in all builds.
 ///
 /// # Panics
 ///
@@ -70,6 +97,7 @@ pub fn in_section() -> bool {
 #[inline]
 #[track_caller]
 pub fn might_sleep(what: &'static str) {
+    crate::irq::audit::sleeping(what);
     if let Some(began) = began() {
         panic!("{what} may sleep, in the signalling section that began at {began}");
     }
@@ -83,6 +111,10 @@ pub fn might_sleep(what: &'static str) {
 #[inline]
 #[track_caller]
 pub fn might_alloc(what: &'static str) {
+    if crate::irq::in_handler() {
+        crate::irq::audit::allocating();
+        return;
+    }
     if let Some(began) = began() {
         panic!("{what} may allocate, in the signalling section that began at {began}");
     }
@@ -129,5 +161,16 @@ mod depth {
 
     pub(super) fn began() -> Option<&'static Location<'static>> {
         BEGAN.with(Cell::get)
+    }
+
+    /// Sets both; returns what they were.
+    pub(super) fn replace(
+        depth: u32,
+        began: Option<&'static Location<'static>>,
+    ) -> (u32, Option<&'static Location<'static>>) {
+        (
+            DEPTH.with(|cell| cell.replace(depth)),
+            BEGAN.with(|cell| cell.replace(began)),
+        )
     }
 }

@@ -12,6 +12,8 @@ mod end;
 mod stop;
 mod submit;
 
+pub(crate) use act::reap_rest;
+
 use std::cell::UnsafeCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr::NonNull;
@@ -31,11 +33,12 @@ use crate::device::{callback, Scope};
 use crate::driver::Driver;
 use crate::executor::{Executor, Place, Rest, Runnable};
 use crate::fence::{self, Signaller, TimelineName};
+use crate::irq::{self, later::Buried};
 use crate::job::{Gate, Job};
 use crate::observe::{Event, EventKind, Observer};
 use crate::recovery::Desk;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Condvar, Mutex, SpinGuard, SpinLock};
+use crate::sync::{Event as Wake, Mutex, SpinGuard, SpinLock};
 use crate::Errno;
 
 pub(crate) type Core<D> = ringfence_core::Queue<Box<[Element<D>]>, Element<D>>;
@@ -90,13 +93,16 @@ pub(crate) struct Shared<D: Driver> {
     driver: UnsafeCell<Option<D>>,
     state: SpinLock<State<D>>,
     /// How often a driver has come out while somebody waited for that.
-    outside: (Mutex<u64>, Condvar),
+    outside: Wake,
     name: Box<str>,
     gate: Gate,
     closed: Mutex<Option<Signaller>>,
+    /// For a count that an interrupt handler has put away.
+    buried: crate::sync::UnsafeCell<Option<Arc<dyn Buried>>>,
 }
 
-// SAFETY: Everything but `driver` is `Sync`; `driver`, which is `Send`, has one user at a time.
+// SAFETY: Everything but `driver` and `buried` is `Sync`; `driver`, which is `Send`, has one user at a
+// time, and `buried` is used under the lock of the list that it links.
 unsafe impl<D: Driver> Sync for Shared<D> {}
 // SAFETY: As above.
 unsafe impl<D: Driver> Send for Shared<D> {}
@@ -105,6 +111,9 @@ unsafe impl<D: Driver> Send for Shared<D> {}
 pub(crate) struct State<D: Driver> {
     pub(crate) core: Core<D>,
     waiting_outside: u32,
+    /// Counts of the queue that interrupt handlers could not drop, for the next visit. There is a
+    /// job, and so there will be one.
+    left_behind: u32,
     /// Somebody has taken the driver's value and is dropping it.
     driver_leaving: bool,
     /// The driver's value is gone, or whoever was told `Closed` is about to let it go.
@@ -162,7 +171,10 @@ impl<D: Driver> Copy for Action<D> {}
 type Batch<D> = ArrayVec<Action<D>, BATCH>;
 
 impl<D: Driver> Shared<D> {
-    pub(crate) fn new(making: Making<D>) -> Arc<Self> {
+    pub(crate) fn new(mut making: Making<D>) -> Arc<Self> {
+        if D::REAPING.is_in_irq() {
+            making.core.allow_reap_in_irq();
+        }
         Arc::new_cyclic(|shared: &Weak<Self>| {
             let place = making
                 .executor
@@ -171,13 +183,14 @@ impl<D: Driver> Shared<D> {
                 state: SpinLock::new(State {
                     core: making.core,
                     waiting_outside: 0,
+                    left_behind: 0,
                     driver_leaving: false,
                     driver_goes: false,
                     lent: None,
                 }),
                 driver: UnsafeCell::new(Some(making.driver)),
                 interrupt: AtomicBool::new(false),
-                outside: (Mutex::new(0), Condvar::new()),
+                outside: Wake::new(),
                 timeline: making.timeline,
                 name: making.name,
                 gate: Gate {
@@ -189,6 +202,7 @@ impl<D: Driver> Shared<D> {
                 scope: making.scope,
                 observer: making.observer,
                 closed: Mutex::new(Some(making.closed)),
+                buried: crate::sync::UnsafeCell::new(None),
             }
         })
     }
@@ -247,7 +261,7 @@ impl<D: Driver> Shared<D> {
     /// The hardware is done with a job.
     #[inline]
     pub(crate) fn complete(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         id: JobId,
         attempt: Attempt,
         result: Result<(), Errno>,
@@ -255,6 +269,35 @@ impl<D: Driver> Shared<D> {
     ) {
         let context = self.context_here(context);
         self.event(context, |core| core.complete(id, attempt, result));
+        if matches!(context, Context::Irq | Context::Nested) && irq::in_handler() {
+            self.leave_behind();
+        }
+    }
+
+    /// Gives up a count, which may be the last, in an interrupt handler.
+    ///
+    /// While there is a job the queue will be visited once more, for that to be reaped, by somebody
+    /// with a count of his own: he takes this one along. Else a thread must come.
+    #[cold]
+    fn leave_behind(self: Arc<Self>) {
+        let mut state = self.lock();
+        if state.core.is_empty() {
+            drop(state);
+            irq::later::count(self);
+            return;
+        }
+        state.left_behind += 1;
+        drop(state);
+        std::mem::forget(self);
+    }
+
+    /// Drops the counts left behind: never the last, since the caller has one.
+    #[cold]
+    fn take_along(self: &Arc<Self>, state: &mut State<D>) {
+        for _ in 0..std::mem::take(&mut state.left_behind) {
+            // SAFETY: Each was forgotten in `leave_behind`.
+            unsafe { Arc::decrement_strong_count(Arc::as_ptr(self)) };
+        }
     }
 
     /// A fence that a job waits for has signalled.
@@ -332,7 +375,8 @@ impl<D: Driver> Shared<D> {
     }
 
     /// A worker's visit: lets go of the queue in the hold in which it finds nothing more to do.
-    fn worker_visit(self: &Arc<Self>) -> Rest {
+    /// Says whether there is more.
+    fn worker_visit(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
         let mut visit = state.core.worker_enters();
         let mut rounds = 0;
@@ -348,8 +392,8 @@ impl<D: Driver> Shared<D> {
                 }
             }
             let rest = match state.core.worker_leaves(visit) {
-                Ok(WorkerRest::Idle) => Rest::Idle,
-                Ok(WorkerRest::More) => Rest::Again,
+                Ok(WorkerRest::Idle) => false,
+                Ok(WorkerRest::More) => true,
                 // Every answer was given before the lock was kept.
                 Err(_) => unreachable!("a worker leaves without owing answers"),
             };
@@ -361,7 +405,15 @@ impl<D: Driver> Shared<D> {
 
     /// Fills `batch`. True if it is full and there may be more.
     #[inline]
-    fn take(&self, state: &mut State<D>, visit: &mut Visit, batch: &mut Batch<D>) -> bool {
+    fn take(
+        self: &Arc<Self>,
+        state: &mut State<D>,
+        visit: &mut Visit,
+        batch: &mut Batch<D>,
+    ) -> bool {
+        if state.left_behind != 0 {
+            self.take_along(state);
+        }
         let mut now = LazyNow::new();
         let mut loud = self.observer.is_some();
         if self.interrupt.load(Ordering::Relaxed) && !state.core.driver_is_inside() {
@@ -452,9 +504,19 @@ impl<D: Driver> State<D> {
     }
 }
 
+impl<D: Driver> Buried for Shared<D> {
+    fn link(&self) -> &crate::sync::UnsafeCell<Option<Arc<dyn Buried>>> {
+        &self.buried
+    }
+}
+
 impl<D: Driver> Runnable for Shared<D> {
     fn work(self: Arc<Self>) -> Rest {
-        self.worker_visit()
+        if self.worker_visit() {
+            Rest::Again(self)
+        } else {
+            Rest::Idle
+        }
     }
 
     fn timer_fired(self: Arc<Self>, now: Time) {

@@ -4,11 +4,16 @@
 //! Ordinary builds take them from `std`; the test-only features `loom` and `shuttle` swap in a model
 //! checker's. `std::sync::Arc` is used everywhere, because only it turns into `Arc<dyn Trait>`.
 //!
-//! [`Mutex`] is for short, leaf-like holds: its `lock` never counts as sleeping, so it may be taken
-//! inside a signalling section. A lock that is held across real work is a [`SleepingMutex`].
+//! [`SpinLock`] is for what interrupt handlers touch: it masks them on its thread while it is held.
+//! [`Mutex`] is for short, leaf-like holds elsewhere: its `lock` may be taken inside a signalling
+//! section, but not in a handler. A lock that is held across real work is a [`SleepingMutex`].
+//! [`Event`] is how a thread sleeps that a handler may have to wake.
 
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
+
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+use rustix::thread::futex;
 
 #[cfg(not(any(feature = "loom", feature = "shuttle")))]
 use std as host;
@@ -88,6 +93,7 @@ impl<T> Mutex<T> {
 
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        crate::irq::audit::sleeping("a lock that may sleep");
         self.0
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -96,7 +102,8 @@ impl<T> Mutex<T> {
 
 /// The lock of a queue: held for a few dozen instructions, never across a call out.
 ///
-/// Unlocking is a plain store, where a futex mutex needs a second atomic exchange; a job's life
+/// Interrupts of the thread that holds it are masked ([`irq`](crate::irq)), so a signal handler may
+/// take it too: it never waits for its own thread. Unlocking is a plain store, where a futex mutex needs a second atomic exchange; a job's life
 /// has four holds, so that shows. Waiters spin, then yield, then nap, so that a holder that was
 /// preempted gets the processor back even from waiters of real-time priority. Not poisoned by
 /// panics: nothing that can panic runs under it.
@@ -130,6 +137,7 @@ mod spin {
 
         #[inline]
         pub(crate) fn lock(&self) -> SpinGuard<'_, T> {
+            crate::irq::raise_mask();
             if self
                 .locked
                 .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
@@ -189,6 +197,8 @@ mod spin {
         #[inline]
         fn drop(&mut self) {
             self.lock.locked.store(false, Ordering::Release);
+            // The lock may be gone from here on.
+            crate::irq::unmask();
         }
     }
 }
@@ -198,6 +208,124 @@ pub(crate) use spin::SpinGuard;
 
 #[cfg(any(feature = "loom", feature = "shuttle"))]
 pub(crate) use self::{Mutex as SpinLock, MutexGuard as SpinGuard};
+
+/// A place to sleep: a futex. Waking takes no lock, so a signal handler may do it.
+///
+/// A sleeper takes [`current`](Event::current), looks at whether it has to sleep, and waits with what
+/// it took: a notification in between is not lost. It looks again after, since it may wake for
+/// nothing.
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+#[derive(Debug, Default)]
+pub(crate) struct Event {
+    count: atomic::AtomicU32,
+}
+
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+impl Event {
+    pub(crate) const fn new() -> Self {
+        Self {
+            count: atomic::AtomicU32::new(0),
+        }
+    }
+
+    /// How often it was notified so far.
+    #[inline]
+    pub(crate) fn current(&self) -> u32 {
+        self.count.load(atomic::Ordering::Acquire)
+    }
+
+    /// Sleeps, for at most `timeout`, unless it was notified after `seen` was taken.
+    pub(crate) fn wait(&self, seen: u32, timeout: Option<Duration>) {
+        crate::irq::audit::sleeping("a wait for an event");
+        // One that is too long to say is as good as for ever.
+        let timeout = timeout.and_then(|timeout| rustix::time::Timespec::try_from(timeout).ok());
+        // Whatever the reason for which it returns, the caller looks.
+        let _ = futex::wait(&self.count, futex::Flags::PRIVATE, seen, timeout.as_ref());
+    }
+
+    /// Wakes one of those that sleep. Interrupt-safe.
+    pub(crate) fn notify_one(&self) {
+        self.announce();
+        self.wake_one();
+    }
+
+    /// Wakes all that sleep. Interrupt-safe.
+    pub(crate) fn notify_all(&self) {
+        self.announce();
+        // It fails for addresses that are not there, which this one is.
+        let _ = futex::wake(&self.count, futex::Flags::PRIVATE, i32::MAX as u32);
+    }
+
+    /// The first half of `notify_one`: who has not fallen asleep will not.
+    #[inline]
+    pub(crate) fn announce(&self) {
+        self.count.fetch_add(1, atomic::Ordering::Release);
+    }
+
+    /// The other half: wakes one of those that did.
+    pub(crate) fn wake_one(&self) {
+        let _ = futex::wake(&self.count, futex::Flags::PRIVATE, 1);
+    }
+}
+
+/// The same for a model checker.
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+#[derive(Debug)]
+pub(crate) struct Event {
+    count: Mutex<u32>,
+    changed: Condvar,
+}
+
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+impl Default for Event {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+impl Event {
+    pub(crate) fn new() -> Self {
+        Self {
+            count: Mutex::new(0),
+            changed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn current(&self) -> u32 {
+        *self.count.lock()
+    }
+
+    pub(crate) fn wait(&self, seen: u32, timeout: Option<Duration>) {
+        let count = self.count.lock();
+        if *count != seen {
+            return;
+        }
+        match timeout {
+            // Not in a loop: a futex may wake for nothing, and so may this.
+            None => drop(self.changed.wait(count)),
+            Some(timeout) => drop(self.changed.wait_timeout(count, timeout)),
+        }
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.announce();
+        self.wake_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.announce();
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn announce(&self) {
+        *self.count.lock() += 1;
+    }
+
+    pub(crate) fn wake_one(&self) {
+        self.changed.notify_one();
+    }
+}
 
 /// A condition variable for [`Mutex`].
 #[derive(Debug, Default)]
@@ -217,6 +345,7 @@ impl Condvar {
 
     /// As `wait`, for at most `timeout`. The flag says that the time ran out. A model checker's
     /// condition variable has no clock and never says so.
+    #[cfg(any(feature = "loom", feature = "shuttle"))]
     pub(crate) fn wait_timeout<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -240,6 +369,9 @@ impl Condvar {
 
 /// Waiting for another thread to leave a few instructions: spins, then yields, then naps, so that
 /// a preempted or slower thread gets the processor.
+///
+/// An interrupt handler goes on yielding for long before it naps: it should not sleep, but must
+/// not keep a holder of lower priority from the only processor for ever either.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     rounds: u32,
@@ -250,11 +382,14 @@ impl Backoff {
     pub(crate) fn snooze(&mut self) {
         const SPINS: u32 = 6;
         const YIELDS: u32 = 64;
+        const YIELDS_IN_HANDLER: u32 = 10_000;
         if self.rounds < SPINS {
             for _ in 0..1 << self.rounds {
                 std::hint::spin_loop();
             }
-        } else if self.rounds < YIELDS {
+        } else if self.rounds < YIELDS
+            || (self.rounds < YIELDS_IN_HANDLER && crate::irq::in_handler())
+        {
             thread::yield_now();
         } else {
             thread::sleep(Duration::from_micros(50));

@@ -137,10 +137,12 @@ impl Drop for Mock {
     }
 }
 
+type Boxed = Box<dyn FnMut(Status) + Send>;
+
 /// A fence and the callback that says when it signalled.
 struct Watched {
     fence: Fence,
-    _callback: Option<Registration<Box<dyn FnMut(Status) + Send>>>,
+    _callback: Option<Registration<Boxed>>,
 }
 
 /// One queue with all that is needed to race over it.

@@ -33,7 +33,7 @@ impl HereFirst {
         for _ in 0..VISITS {
             let next = HERE.with_borrow_mut(|list| list.as_mut().and_then(VecDeque::pop_front));
             let Some(runnable) = next else { break };
-            if Arc::clone(&runnable).work() == Rest::Again {
+            if let Rest::Again(runnable) = runnable.work() {
                 self.0.schedule(runnable);
             }
         }

@@ -53,7 +53,21 @@ pub(crate) fn recovering(device: u64) -> bool {
     RECOVERING.with(Cell::get) == device
 }
 
-/// True in a callback of any device.
+/// Runs an interrupt handler: what this thread was in does not count, and what it does now is done
+/// as in a callback, of no device.
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+pub(crate) fn interrupted(f: impl FnOnce()) {
+    // Devices count from 1.
+    let frame = Frame {
+        device: 0,
+        outer: std::ptr::null(),
+    };
+    let before = INNERMOST.with(|innermost| innermost.replace(&frame));
+    f();
+    INNERMOST.with(|innermost| innermost.set(before));
+}
+
+/// True in a callback of any device, and in an interrupt handler.
 #[inline]
 pub(crate) fn inside_any() -> bool {
     INNERMOST.with(|innermost| !innermost.get().is_null())

@@ -79,7 +79,8 @@ impl Runnable for Tiny {
         state.done += 1;
         self.all_done.notify_one();
         if state.waiting > 0 {
-            return Rest::Again;
+            drop(state);
+            return Rest::Again(self);
         }
         state.busy = false;
         Rest::Idle

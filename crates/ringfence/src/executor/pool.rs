@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::iter::repeat_n;
 use std::sync::{Arc, Weak};
 
 use ringfence_core::Time;
@@ -12,11 +13,11 @@ use super::timers::Timers;
 use super::{Executor, Place, Rest, Runnable};
 use crate::clock::monotonic;
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{thread, Condvar, Mutex, MutexGuard};
+use crate::sync::{thread, Event, SpinGuard, SpinLock};
 
 /// How often a worker that finds nothing yields before it sleeps: a kick that comes within that
 /// costs no wake-up.
-const LINGER_YIELDS: u32 = if cfg!(any(feature = "loom", feature = "shuttle")) {
+const LINGER_YIELDS: usize = if cfg!(any(feature = "loom", feature = "shuttle")) {
     0
 } else {
     4
@@ -42,20 +43,25 @@ impl Drop for Owner {
 }
 
 struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
+    /// A spin lock, and sleeping by a futex: a signal handler may schedule.
+    state: SpinLock<State>,
+    wake: Event,
     /// The length of the run list, for lingering workers to look at without the lock.
     ready: AtomicUsize,
 }
 
 /// # Invariants
 ///
-/// `run` has room for every registered runnable, each of which is in it at most once.
+/// `run` has room for every registered runnable, each of which is in it at most once. `sleepers` are
+/// the workers that sleep and have not been called; each call is one of `calls` until a worker has
+/// heard it.
 struct State {
     run: VecDeque<Arc<dyn Runnable>>,
     timers: Timers,
-    /// Workers that sleep, the one on watch included.
+    /// Workers that sleep and that nobody has called, the one on watch included.
     sleepers: usize,
+    /// Calls that no worker has heard yet.
+    calls: usize,
     /// When the one sleeper wakes that watches the timers, if one does.
     watch: Option<Time>,
     stop: bool,
@@ -75,14 +81,15 @@ impl Pool {
     /// What the system says when it cannot start a thread.
     pub fn new(threads: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
+            state: SpinLock::new(State {
                 run: VecDeque::new(),
                 timers: Timers::default(),
                 sleepers: 0,
+                calls: 0,
                 watch: None,
                 stop: false,
             }),
-            wake: Condvar::new(),
+            wake: Event::new(),
             ready: AtomicUsize::new(0),
         });
         let owner = Arc::new(Owner(Arc::clone(&shared)));
@@ -120,10 +127,23 @@ impl From<&Pool> for Arc<dyn Executor> {
 impl Executor for Pool {
     fn register(&self, runnable: Weak<dyn Runnable>) -> Place {
         let mut state = self.shared.state.lock();
-        let place = state.timers.register(runnable);
-        let missing = state.timers.places().saturating_sub(state.run.len());
-        state.run.reserve(missing);
-        place
+        while state.timers.is_full() {
+            // Memory is asked for, and given back, without the lock: a handler may be waiting.
+            let room = (state.timers.room() * 2).max(8);
+            drop(state);
+            let (mut timers, mut run) = (Timers::with_room(room), VecDeque::with_capacity(room));
+            state = self.shared.state.lock();
+            if state.timers.room() < room {
+                timers.take_over(&mut state.timers);
+                run.append(&mut state.run);
+                std::mem::swap(&mut state.timers, &mut timers);
+                std::mem::swap(&mut state.run, &mut run);
+            }
+            drop(state);
+            drop((timers, run));
+            state = self.shared.state.lock();
+        }
+        state.timers.register(runnable)
     }
 
     fn unregister(&self, place: Place) {
@@ -136,21 +156,14 @@ impl Executor for Pool {
         let mut state = self.shared.state.lock();
         state.run.push_back(runnable);
         self.shared.ready.store(state.run.len(), Ordering::Relaxed);
-        let asleep = state.sleepers > 0;
-        drop(state);
-        if asleep {
-            self.shared.wake.notify_one();
-        }
+        self.shared.call(state, true);
     }
 
     fn arm_timer(&self, place: Place, at: Time) {
         let mut state = self.shared.state.lock();
         state.timers.arm(place, at);
         let unwatched = state.wants_watch();
-        drop(state);
-        if unwatched {
-            self.shared.wake.notify_one();
-        }
+        self.shared.call(state, unwatched);
     }
 }
 
@@ -168,8 +181,27 @@ impl State {
 
 impl Shared {
     fn stop(&self) {
-        self.state.lock().stop = true;
+        let mut state = self.state.lock();
+        state.stop = true;
+        // Who is about to sleep looks at this first; who sleeps is woken, called or not.
+        self.wake.announce();
+        drop(state);
         self.wake.notify_all();
+    }
+
+    /// Unlocks, and first calls one of those who sleep, if there is one and that is `wanted`.
+    ///
+    /// A call is made once: the caller counts the sleeper out, so that whoever comes next makes no
+    /// system call for him again.
+    fn call(&self, mut state: SpinGuard<'_, State>, wanted: bool) {
+        if !wanted || state.sleepers == 0 {
+            return;
+        }
+        state.sleepers -= 1;
+        state.calls += 1;
+        self.wake.announce();
+        drop(state);
+        self.wake.wake_one();
     }
 
     /// A worker thread's life.
@@ -180,23 +212,14 @@ impl Shared {
             if let Some(runnable) = state.run.pop_front() {
                 self.ready.store(state.run.len(), Ordering::Relaxed);
                 let unwatched = state.wants_watch();
-                drop(state);
-                if unwatched {
-                    self.wake.notify_one();
+                self.call(state, unwatched);
+                // Not under the lock: it may be the queue's end.
+                let rest = runnable.work();
+                state = self.state.lock();
+                if let Rest::Again(runnable) = rest {
+                    state.run.push_back(runnable);
+                    self.ready.store(state.run.len(), Ordering::Relaxed);
                 }
-                state = match Arc::clone(&runnable).work() {
-                    Rest::Idle => {
-                        // This may be the queue's end, which must not run under the pool's lock.
-                        drop(runnable);
-                        self.state.lock()
-                    }
-                    Rest::Again => {
-                        let mut state = self.state.lock();
-                        state.run.push_back(runnable);
-                        self.ready.store(state.run.len(), Ordering::Relaxed);
-                        state
-                    }
-                };
                 continue;
             }
             if state.stop {
@@ -207,7 +230,7 @@ impl Shared {
     }
 
     /// Fires what is due, without the lock.
-    fn fire_timers<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn fire_timers<'a>(&'a self, mut state: SpinGuard<'a, State>) -> SpinGuard<'a, State> {
         if state.timers.next().is_none() {
             return state;
         }
@@ -217,13 +240,15 @@ impl Shared {
             if let Some(runnable) = due.upgrade() {
                 runnable.timer_fired(now);
             }
+            // It may be the last that knows of a queue that is gone: not under the lock.
+            drop(due);
             state = self.state.lock();
         }
         state
     }
 
-    fn sleep<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        for _ in 0..LINGER_YIELDS {
+    fn sleep<'a>(&'a self, mut state: SpinGuard<'a, State>) -> SpinGuard<'a, State> {
+        for () in repeat_n((), LINGER_YIELDS) {
             drop(state);
             thread::yield_now();
             if self.ready.load(Ordering::Relaxed) != 0 {
@@ -235,19 +260,35 @@ impl Shared {
             }
         }
         state.sleepers += 1;
-        state = match state.timers.next() {
-            // One is enough. If a kick wakes it, it hands the watch on before it goes to work.
-            Some(at) if state.watch.is_none_or(|watched| at < watched) => {
-                state.watch = Some(at);
-                let mut state = self.wake.wait_timeout(state, at.since(monotonic())).0;
-                if state.watch == Some(at) {
-                    state.watch = None;
-                }
-                state
+        // One is enough. If a kick calls it, it hands the watch on before it goes to work.
+        let watch = state
+            .timers
+            .next()
+            .filter(|at| state.watch.is_none_or(|watched| *at < watched));
+        if watch.is_some() {
+            state.watch = watch;
+        }
+        loop {
+            let seen = self.wake.current();
+            drop(state);
+            let left = watch.map(|at| at.since(monotonic()));
+            self.wake.wait(seen, left);
+            state = self.state.lock();
+            if state.calls > 0 {
+                // The caller has counted one sleeper out. Any will do.
+                state.calls -= 1;
+                break;
             }
-            _ => self.wake.wait(state),
-        };
-        state.sleepers -= 1;
+            // Woken for somebody else's call, or for nothing.
+            let time_up = watch.is_some_and(|at| at <= monotonic());
+            if time_up || state.stop {
+                state.sleepers -= 1;
+                break;
+            }
+        }
+        if watch.is_some() && state.watch == watch {
+            state.watch = None;
+        }
         state
     }
 }

@@ -29,14 +29,36 @@ struct Slot {
 }
 
 impl Timers {
-    /// Takes a place. Allocates all that [`Timers::arm`] needs.
+    /// Timers with room for so many places, and none taken. Allocates.
+    pub(super) fn with_room(places: usize) -> Self {
+        Self {
+            slots: Vec::with_capacity(places),
+            free: Vec::with_capacity(places),
+            heap: Vec::with_capacity(places),
+        }
+    }
+
+    /// True if [`Timers::register`] needs more room.
+    pub(super) fn is_full(&self) -> bool {
+        self.free.is_empty() && self.slots.len() == self.slots.capacity()
+    }
+
+    /// Takes over what `smaller` has, which is left without. Allocates nothing if there is room.
+    pub(super) fn take_over(&mut self, smaller: &mut Self) {
+        self.slots.append(&mut smaller.slots);
+        self.free.append(&mut smaller.free);
+        self.heap.append(&mut smaller.heap);
+    }
+
+    /// Takes a place; allocates if full, and then all that [`Timers::arm`] needs.
     pub(super) fn register(&mut self, runnable: Weak<dyn Runnable>) -> Place {
         let place = match self.free.pop() {
             Some(place) => place,
             None => {
                 self.slots.push(Slot::default());
-                self.heap.reserve(self.slots.len() - self.heap.len());
-                self.free.reserve(self.slots.len());
+                let room = self.slots.capacity();
+                self.heap.reserve_exact(room - self.heap.len());
+                self.free.reserve_exact(room - self.free.len());
                 self.slots.len() - 1
             }
         };
@@ -46,9 +68,9 @@ impl Timers {
         Place(place)
     }
 
-    /// How many places there are, taken or free.
-    pub(super) fn places(&self) -> usize {
-        self.slots.len()
+    /// How many places there is room for, taken or free.
+    pub(super) fn room(&self) -> usize {
+        self.slots.capacity()
     }
 
     pub(super) fn unregister(&mut self, place: Place) -> Option<Weak<dyn Runnable>> {

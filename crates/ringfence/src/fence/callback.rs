@@ -3,17 +3,18 @@
 
 use super::node::{FenceCallback, Node, Refused, Target};
 use super::{dispatch, Fence, Status};
+use crate::counted::{Bury, Counted, Inner};
 use crate::sync::UnsafeCell;
 use std::fmt;
-use std::sync::Arc;
+use std::ptr::NonNull;
 
 /// A closure in memory of its own, ready to be registered with a fence.
 ///
 /// Made beforehand, so that registering allocates nothing. The closure is only borrowed when it
 /// runs: what it owns is dropped where the [`Callback`] or [`Registration`] is dropped, not where
 /// the fence is signalled.
-pub struct Callback<F> {
-    cell: Arc<CallbackCell<F>>,
+pub struct Callback<F: FnMut(Status) + Send + 'static> {
+    cell: Counted<CallbackCell<F>>,
 }
 
 struct CallbackCell<F> {
@@ -25,7 +26,7 @@ struct CallbackCell<F> {
 // the only handle while the node is idle. So `Send` suffices for `F`.
 unsafe impl<F: Send> Sync for CallbackCell<F> {}
 
-impl<F> fmt::Debug for Callback<F> {
+impl<F: FnMut(Status) + Send + 'static> fmt::Debug for Callback<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Callback").finish_non_exhaustive()
     }
@@ -36,23 +37,30 @@ impl<F: FnMut(Status) + Send + 'static> Callback<F> {
     ///
     /// It will run on the signalling thread, inside a signalling section, with no fence's lock
     /// held: it must neither sleep nor allocate; it may query and signal fences, register and
-    /// remove callbacks, and drop references to fences.
+    /// remove callbacks, and drop references to fences. If the fence may be signalled in an
+    /// [interrupt handler](crate::irq), it must be interrupt-safe, and not remove callbacks.
     pub fn new(function: F) -> Self {
         let cell = CallbackCell {
             node: Node::new(),
             function: UnsafeCell::new(function),
         };
         Self {
-            cell: Arc::new(cell),
+            cell: Counted::new(cell),
         }
     }
 
     /// The closure back, with whatever it has collected.
     pub fn into_inner(self) -> F {
-        match Arc::into_inner(self.cell) {
+        match Counted::into_inner(self.cell) {
             Some(cell) => cell.function.into_inner(),
             None => unreachable!("a callback in nobody's list has one handle"),
         }
+    }
+}
+
+impl<F: FnMut(Status) + Send + 'static> Bury for CallbackCell<F> {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(<dyn FenceCallback>::erase(this));
     }
 }
 
@@ -69,14 +77,14 @@ impl<F: FnMut(Status) + Send + 'static> FenceCallback for CallbackCell<F> {
 }
 
 /// Why a callback was not registered; gives the callback back, uncalled.
-pub struct RejectedCallback<F> {
+pub struct RejectedCallback<F: FnMut(Status) + Send + 'static> {
     /// How the fence signalled.
     pub result: Status,
     /// The callback, unchanged.
     pub callback: Callback<F>,
 }
 
-impl<F> fmt::Debug for RejectedCallback<F> {
+impl<F: FnMut(Status) + Send + 'static> fmt::Debug for RejectedCallback<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RejectedCallback")
             .field("result", &self.result)
@@ -84,7 +92,7 @@ impl<F> fmt::Debug for RejectedCallback<F> {
     }
 }
 
-impl<F> fmt::Display for RejectedCallback<F> {
+impl<F: FnMut(Status) + Send + 'static> fmt::Display for RejectedCallback<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         super::AlreadySignaled {
             result: self.result,
@@ -93,7 +101,7 @@ impl<F> fmt::Display for RejectedCallback<F> {
     }
 }
 
-impl<F> std::error::Error for RejectedCallback<F> {}
+impl<F: FnMut(Status) + Send + 'static> std::error::Error for RejectedCallback<F> {}
 
 impl Fence {
     /// Has `callback` called when the fence signals, unless the registration is dropped before.
@@ -113,7 +121,7 @@ impl Fence {
         }
         let cell = callback.cell;
         let target = Target {
-            callback: Arc::as_ptr(&cell) as *const dyn FenceCallback,
+            callback: cell.as_raw() as NonNull<Inner<dyn FenceCallback>>,
             index: 0,
             owned: false,
         };
@@ -138,7 +146,7 @@ impl Fence {
 #[must_use = "dropping it removes the callback"]
 pub struct Registration<F: FnMut(Status) + Send + 'static> {
     /// `None` only while being taken apart.
-    cell: Option<Arc<CallbackCell<F>>>,
+    cell: Option<Counted<CallbackCell<F>>>,
 }
 
 impl<F: FnMut(Status) + Send + 'static> fmt::Debug for Registration<F> {
@@ -182,7 +190,7 @@ impl<F: FnMut(Status) + Send + 'static> Drop for Registration<F> {
         if dispatch::is_running(&cell.node) {
             // The dispatcher frees the memory when the callback has returned.
             cell.node.adopt();
-            let _ = Arc::into_raw(cell);
+            let _adopted = cell.into_raw();
         } else {
             cell.node.remove();
         }

@@ -4,12 +4,11 @@
 use super::node::{FenceCallback, Node, Refused};
 use super::timeline::next_context;
 use super::{monotonic_ns, AlreadySignaled, Fence, FenceCore, FenceNode, Status};
-use crate::counted::Counted;
+use crate::counted::{Bury, Counted};
 use crate::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use crate::sync::{thread_cell, Mutex};
+use crate::sync::{thread_cell, SpinLock};
 use ringfence_core::Errno;
 use std::cell::Cell;
-use std::sync::Arc;
 
 /// How deep a deadline travels into fences made of fences. It is a hint, and each level takes
 /// stack.
@@ -27,7 +26,7 @@ pub(super) struct Combined<R> {
     rule: R,
     nodes: Box<[Node]>,
     /// For the deadline; each is let go of when it signals, lest chains grow for ever.
-    inputs: Mutex<Box<[Option<Fence>]>>,
+    inputs: SpinLock<Box<[Option<Fence>]>>,
 }
 
 /// When a combined fence signals.
@@ -103,11 +102,11 @@ impl<R: Rule> Combined<R> {
     pub(super) fn make(inputs: &[Fence], rule: R) -> Fence {
         let core = FenceCore::new(next_context());
         core.publish(1);
-        let combined = Arc::new(Self {
+        let combined = Counted::new(Self {
             core,
             rule,
             nodes: inputs.iter().map(|_| Node::new()).collect(),
-            inputs: Mutex::new(inputs.iter().cloned().map(Some).collect()),
+            inputs: SpinLock::new(inputs.iter().cloned().map(Some).collect()),
         });
         for (index, input) in inputs.iter().enumerate() {
             match input.register(combined.clone(), index) {
@@ -145,7 +144,20 @@ impl<R: Rule> Combined<R> {
 }
 
 /// What fence handles point to; the inputs' nodes point to the rest without it.
-struct Handle<R>(Arc<Combined<R>>);
+struct Handle<R: Rule>(Counted<Combined<R>>);
+
+impl<R: Rule> Bury for Handle<R> {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(Fence::from_node(this).0);
+    }
+}
+
+impl<R: Rule> Bury for Combined<R> {
+    fn bury(this: Counted<Self>) {
+        // A target has a node: one without inputs is nobody's, and dies with its handle.
+        Bury::bury(<dyn FenceCallback>::erase(this));
+    }
+}
 
 impl<R: Rule> FenceNode for Handle<R> {
     fn fence(&self) -> &FenceCore {

@@ -3,12 +3,12 @@
 
 use super::node::{FenceCallback, List, Node, Refused, Target};
 use super::{dispatch, AlreadySignaled, Fence, Status};
+use crate::counted::{Bury, Counted};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use crate::sync::{Mutex, MutexGuard, UnsafeCell};
+use crate::sync::{SpinGuard, SpinLock, UnsafeCell};
 use ringfence_core::Errno;
-use std::sync::Arc;
 
-/// Something a [`Fence`] can point to: any `Arc` allocation with a [`FenceCore`] in it.
+/// Something a [`Fence`] can point to: any counted allocation with a [`FenceCore`] in it.
 pub(crate) trait FenceNode: Send + Sync + 'static {
     /// The fence inside.
     fn fence(&self) -> &FenceCore;
@@ -17,6 +17,15 @@ pub(crate) trait FenceNode: Send + Sync + 'static {
     /// anybody did before. Called in any context, with no fence's lock held, any number of times.
     fn deadline_changed(&self, deadline_ns: u64) {
         let _ = deadline_ns;
+    }
+
+    /// Called on a thread for what an interrupt handler has put away: drops what was left.
+    fn exhume(&self) {}
+}
+
+impl Bury for dyn FenceNode {
+    fn bury(this: Counted<Self>) {
+        crate::irq::later::fence(Fence(this));
     }
 }
 
@@ -46,12 +55,13 @@ const NO_DEADLINE: u64 = STAMPED - 1;
 ///   one signaller after it has stored `stamp`.
 /// - `SETTLED` without a listener comes together with `SIGNALED`; else it is set under the list's
 ///   lock when no ordinary callback is left or running.
-/// - `pending` belongs to the thread that set `SIGNALED`.
+/// - `pending` belongs to the thread that set `SIGNALED` and, when that is done with the fence, to
+///   whoever buries it: with its last reference, or as what its reaping has left.
 pub(crate) struct FenceCore {
     context: u64,
     seqno: AtomicU64,
     stamp: AtomicU64,
-    list: Mutex<List>,
+    list: SpinLock<List>,
     state: AtomicU32,
     pending: UnsafeCell<Option<Fence>>,
 }
@@ -76,7 +86,7 @@ impl FenceCore {
             context,
             seqno: AtomicU64::new(0),
             stamp: AtomicU64::new(NO_DEADLINE),
-            list: Mutex::new(List::new()),
+            list: SpinLock::new(List::new()),
             state: AtomicU32::new(0),
             pending: UnsafeCell::new(None),
         }
@@ -216,7 +226,7 @@ impl FenceCore {
         (stamp < NO_DEADLINE).then_some(stamp)
     }
 
-    pub(super) fn list(&self) -> MutexGuard<'_, List> {
+    pub(super) fn list(&self) -> SpinGuard<'_, List> {
         self.list.lock()
     }
 
@@ -267,42 +277,69 @@ impl FenceCore {
     ///
     /// # Safety
     ///
-    /// Only for the thread that signalled this fence.
+    /// Only for the thread that signalled this fence, or that has buried it.
     pub(super) unsafe fn pending<R>(&self, f: impl FnOnce(&mut Option<Fence>) -> R) -> R {
         // SAFETY: One thread, and `f` cannot get here again: the callers only take and replace.
         self.pending.with_mut(|pending| f(unsafe { &mut *pending }))
     }
 }
 
+/// How what handlers have put away hangs together.
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
 impl Fence {
+    /// Links a buried fence to the next. The list it goes on is locked.
+    pub(crate) fn set_next_buried(&self, next: Option<Self>) {
+        // SAFETY: Buried, so it is nobody else's.
+        let before = unsafe {
+            self.core()
+                .pending(|pending| std::mem::replace(pending, next))
+        };
+        debug_assert!(before.is_none(), "a fence is buried that is being served");
+        // Where it is not: nothing may be dropped here.
+        std::mem::forget(before);
+    }
+
+    /// The next one, for who has taken the list.
+    pub(crate) fn take_next_buried(&self) -> Option<Self> {
+        // SAFETY: As above.
+        unsafe { self.core().pending(Option::take) }
+    }
+}
+
+impl Fence {
+    /// Drops what the reaping of a job has left to a thread.
+    pub(crate) fn exhume(&self) {
+        self.0.exhume();
+    }
+
     /// Has `target.on_signal(index, ..)` called when the fence signals.
     ///
     /// Uses the memory of `target.node(index)`: allocates nothing, takes no sleeping lock, and may
     /// be called in a signalling section and from callbacks. The fence and `target` are kept alive
-    /// while registered; the strong reference is dropped on the signalling thread right after
+    /// while registered; the reference is dropped on the signalling thread right after
     /// `on_signal`, so an owner that minds where it is destroyed keeps one of its own. Waits for
     /// the node's previous callback if that still runs on another thread.
-    pub(crate) fn register(
+    pub(crate) fn register<C: FenceCallback + Bury>(
         &self,
-        target: Arc<dyn FenceCallback>,
+        target: Counted<C>,
         index: usize,
     ) -> Result<(), Refused> {
-        self.register_at(target, index, false)
+        self.register_at(<dyn FenceCallback>::erase(target), index, false)
     }
 
     /// As [`register`](Self::register), but called after all ordinary callbacks have returned, when
     /// every thread sees the fence signalled; for waking waiters.
-    pub(crate) fn register_late(
+    pub(crate) fn register_late<C: FenceCallback + Bury>(
         &self,
-        target: Arc<dyn FenceCallback>,
+        target: Counted<C>,
         index: usize,
     ) -> Result<(), Refused> {
-        self.register_at(target, index, true)
+        self.register_at(<dyn FenceCallback>::erase(target), index, true)
     }
 
     fn register_at(
         &self,
-        target: Arc<dyn FenceCallback>,
+        target: Counted<dyn FenceCallback>,
         index: usize,
         late: bool,
     ) -> Result<(), Refused> {
@@ -314,10 +351,10 @@ impl Fence {
         if let Some(result) = done {
             return Err(Refused::AlreadySignaled(AlreadySignaled { result }));
         }
-        let callback = Arc::into_raw(target);
-        // SAFETY: The strong count just made raw keeps the node where it is while registered.
+        let callback = target.into_raw();
+        // SAFETY: The reference just made raw keeps the node where it is while registered.
         let result = unsafe {
-            let node = (*callback).node(index);
+            let node = Counted::peek(callback).node(index);
             self.register_raw(
                 node,
                 Target {
@@ -330,7 +367,7 @@ impl Fence {
         };
         if result == Err(Refused::Busy) {
             // SAFETY: The count was not used.
-            drop(unsafe { Arc::from_raw(callback) });
+            drop(unsafe { Counted::from_raw(callback) });
         }
         result
     }

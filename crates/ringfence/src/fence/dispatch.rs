@@ -8,6 +8,7 @@
 use super::core::FenceCore;
 use super::node::{Node, Target};
 use super::Fence;
+use crate::counted::Counted;
 use crate::section::SignallingSection;
 use crate::sync::thread_cell;
 use std::any::Any;
@@ -70,7 +71,69 @@ pub(super) fn run(core: &FenceCore) {
     });
 }
 
+/// While it lives, what an interrupted thread was signalling does not count: the handler serves its
+/// own fences at once, and the thread goes on after. So callbacks of a handler may run in the middle
+/// of a thread's, as in the kernel, and a thread's lists are never seen half linked.
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+pub(crate) struct Suspended(ManuallyDrop<Dispatch>);
+
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+impl Suspended {
+    pub(super) fn new() -> Self {
+        let before = Dispatch::new();
+        DISPATCH.with(|dispatch| dispatch.swap(&before));
+        Self(ManuallyDrop::new(before))
+    }
+}
+
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        DISPATCH.with(|dispatch| dispatch.swap(&self.0));
+    }
+}
+
+/// Calls what an interrupt handler has left to a thread, or drops it.
+///
+/// # Safety
+///
+/// The node was handed to [`crate::irq::later::node`], and this thread has taken it from there.
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+pub(crate) unsafe fn run_put_off(node: *const Node) {
+    // SAFETY: The caller's; it is not touched after the end of this.
+    let node = unsafe { &*node };
+    // SAFETY: As above.
+    let (Some(target), result) = (unsafe { node.put_off() }) else {
+        return;
+    };
+    let Some(result) = result.filter(|_| target.index != super::node::BURIED) else {
+        node.exhume();
+        return;
+    };
+    DISPATCH.with(|dispatch| {
+        let mut panic = None;
+        let before = dispatch.running.replace(node);
+        // SAFETY: A started node and its target stay alive until it is finished.
+        keep_first(&mut panic, || unsafe {
+            Counted::peek(target.callback).on_signal(target.index, result)
+        });
+        dispatch.running.set(before);
+        node.finish();
+        if let Some(payload) = panic {
+            resume_unwind(payload);
+        }
+    });
+}
+
 impl Dispatch {
+    #[cfg(not(any(feature = "loom", feature = "shuttle")))]
+    fn swap(&self, other: &Self) {
+        self.draining.swap(&other.draining);
+        self.running.swap(&other.running);
+        self.first.swap(&other.first);
+        self.last.swap(&other.last);
+    }
+
     fn serve(&self, core: &FenceCore) {
         let section = SignallingSection::enter();
         let mut panic = None;
@@ -120,11 +183,15 @@ impl Dispatch {
         let result = core.result();
         let mut phase = Phase::Start;
         while let Some((node, target)) = next_node(core, &mut phase) {
-            self.running.set(node);
             // SAFETY: A started node and its target stay alive until it is finished.
-            keep_first(panic, || unsafe {
-                (*target.callback).on_signal(target.index, result)
-            });
+            let callback = unsafe { Counted::peek(target.callback) };
+            if crate::irq::in_handler() && !callback.is_interrupt_safe() {
+                // SAFETY: This thread has started it, and gives it away.
+                unsafe { crate::irq::later::node(node) };
+                continue;
+            }
+            self.running.set(node);
+            keep_first(panic, || callback.on_signal(target.index, result));
             self.running.set(ptr::null());
             // Dropping an owned target runs its owner's code.
             // SAFETY: As above; not touched after.

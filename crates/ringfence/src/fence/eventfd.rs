@@ -3,22 +3,26 @@
 
 use super::node::{FenceCallback, Node, Refused};
 use super::{Fence, Status};
+use crate::counted::{Bury, Counted};
 use rustix::event::EventfdFlags;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
 
 /// An event descriptor (`eventfd(2)`) that becomes readable when its fence has signalled.
 ///
 /// It stays readable until somebody reads it. It says that the fence has signalled, not how. The
 /// link to the fence lives as long as this handle, not as long as duplicates of the descriptor.
-#[derive(Debug)]
 #[must_use = "dropping it closes the descriptor"]
 pub struct EventFd {
-    shared: Arc<Shared>,
+    shared: Counted<Shared>,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for EventFd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("EventFd").field(&self.as_raw_fd()).finish()
+    }
+}
+
 struct Shared {
     node: Node,
     descriptor: OwnedFd,
@@ -29,6 +33,12 @@ impl Shared {
         // Non-blocking, and the counter is at most a few: it cannot fill up unless a holder of the
         // descriptor filled it, and then it is readable as it should be.
         let _ = rustix::io::write(&self.descriptor, &1u64.to_ne_bytes());
+    }
+}
+
+impl Bury for Shared {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(<dyn FenceCallback>::erase(this));
     }
 }
 
@@ -52,7 +62,7 @@ impl Fence {
     pub fn eventfd(&self) -> io::Result<EventFd> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let descriptor = rustix::event::eventfd(0, flags)?;
-        let shared = Arc::new(Shared {
+        let shared = Counted::new(Shared {
             node: Node::new(),
             descriptor,
         });

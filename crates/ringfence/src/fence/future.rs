@@ -3,30 +3,47 @@
 
 use super::node::{FenceCallback, Node, Refused};
 use super::{AlreadySignaled, Fence, Status};
+use crate::counted::{Bury, Counted};
 use crate::sync::Mutex;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// A future of how a fence signals. `fence.await` makes one.
 ///
-/// All memory is allocated when it is made. Dropping it removes its waker from the fence.
-#[derive(Debug)]
+/// All memory is allocated when it is made. Dropping it removes its waker from the fence. If the fence
+/// is signalled in an [interrupt handler](crate::irq), its waker is called by the bottom half's
+/// thread.
 #[must_use = "futures do nothing unless polled"]
 pub struct FenceFuture {
     fence: Fence,
-    wakeup: Arc<Wakeup>,
+    wakeup: Counted<Wakeup>,
     registered: bool,
 }
 
-#[derive(Debug)]
+impl std::fmt::Debug for FenceFuture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("FenceFuture").field(&self.fence).finish()
+    }
+}
+
 struct Wakeup {
     node: Node,
     waker: Mutex<Option<Waker>>,
 }
 
+impl Bury for Wakeup {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(<dyn FenceCallback>::erase(this));
+    }
+}
+
 impl FenceCallback for Wakeup {
+    /// A waker is anybody's code: it may lock, allocate, and free its task.
+    fn is_interrupt_safe(&self) -> bool {
+        false
+    }
+
     fn node(&self, _index: usize) -> &Node {
         &self.node
     }
@@ -87,7 +104,7 @@ impl IntoFuture for Fence {
         };
         FenceFuture {
             fence: self,
-            wakeup: Arc::new(wakeup),
+            wakeup: Counted::new(wakeup),
             registered: false,
         }
     }

@@ -4,6 +4,7 @@
 //! `cargo test -p ringfence --features loom --lib --release loom_`
 
 use super::*;
+use crate::counted::Bury;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::thread;
 use crate::sync::UnsafeCell;
@@ -341,6 +342,12 @@ struct Owner {
     signalled: AtomicU32,
 }
 
+impl Bury for Owner {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(<dyn FenceCallback>::erase(this));
+    }
+}
+
 impl FenceCallback for Owner {
     fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
@@ -357,7 +364,7 @@ fn loom_embedded_nodes_are_counted_by_run_or_removal() {
         let timeline = Timeline::new("t");
         let (a, first) = timeline.signaller();
         let (b, second) = timeline.signaller();
-        let owner = Arc::new(Owner {
+        let owner = Counted::new(Owner {
             nodes: [Node::new(), Node::new()],
             signalled: AtomicU32::new(0),
         });
@@ -371,7 +378,7 @@ fn loom_embedded_nodes_are_counted_by_run_or_removal() {
         let removed = u32::from(owner.nodes[1].remove()) + u32::from(owner.nodes[0].remove());
         assert_eq!(owner.signalled.load(Ordering::Relaxed), 2 - removed);
         thread.join().unwrap();
-        assert_eq!(Arc::strong_count(&owner), 1);
+        assert_eq!(owner.count(), 1);
     });
 }
 
@@ -381,7 +388,7 @@ fn loom_embedded_node_is_reused_while_its_last_run_ends() {
         let timeline = Timeline::new("t");
         let (a, first) = timeline.signaller();
         let (b, second) = timeline.signaller();
-        let owner = Arc::new(Owner {
+        let owner = Counted::new(Owner {
             nodes: [Node::new(), Node::new()],
             signalled: AtomicU32::new(0),
         });

@@ -2,15 +2,15 @@
 //! Callback nodes: the prepared memory through which a fence calls somebody, and the list of them.
 
 use super::{dispatch, AlreadySignaled, Fence, Status};
+use crate::counted::{Bury, Counted, Inner};
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::{Backoff, UnsafeCell};
-use std::ptr;
-use std::sync::Arc;
+use std::ptr::{self, NonNull};
 
 /// Somebody a fence can call, with the memory for it embedded: `N` nodes, told apart by an index.
 ///
-/// One `Arc` allocation holds the caller's own state and all its nodes, so that
-/// [`Fence::register`] allocates nothing.
+/// One counted allocation holds the caller's own state and all its nodes, so that
+/// [`Fence::register`] allocates nothing. There is a node 0.
 pub(crate) trait FenceCallback: Send + Sync + 'static {
     /// The node for `index`; always the same one, and each index its own.
     fn node(&self, index: usize) -> &Node;
@@ -21,7 +21,41 @@ pub(crate) trait FenceCallback: Send + Sync + 'static {
     /// It may query and signal fences, register and remove callbacks; it must neither sleep nor
     /// allocate.
     fn on_signal(&self, index: usize, result: Status);
+
+    /// Whether `on_signal` may run in an interrupt handler; otherwise the bottom half calls it.
+    fn is_interrupt_safe(&self) -> bool {
+        true
+    }
 }
+
+impl dyn FenceCallback {
+    /// Forgets what the target is.
+    pub(crate) fn erase<C: FenceCallback + Bury>(target: Counted<C>) -> Counted<Self> {
+        target.map_raw(|raw| raw as NonNull<Inner<Self>>)
+    }
+}
+
+impl Bury for dyn FenceCallback {
+    fn bury(this: Counted<Self>) {
+        let raw = this.into_raw();
+        // SAFETY: Just made raw.
+        let node = unsafe { Counted::peek(raw) }.node(0);
+        // SAFETY: With the last reference to its memory the node is this thread's, and it is handed
+        // over with both.
+        node.slot.with_mut(|slot| unsafe {
+            (*slot).target = Some(Target {
+                callback: raw,
+                index: BURIED,
+                owned: true,
+            });
+        });
+        // SAFETY: As above.
+        unsafe { crate::irq::later::node(node) };
+    }
+}
+
+/// The index of a target that is not to be called, only dropped.
+pub(super) const BURIED: usize = usize::MAX;
 
 /// Why [`Fence::register`] did not register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +110,9 @@ struct Slot {
 /// Whom to call.
 #[derive(Clone, Copy)]
 pub(super) struct Target {
-    pub(super) callback: *const dyn FenceCallback,
+    pub(super) callback: NonNull<Inner<dyn FenceCallback>>,
     pub(super) index: usize,
-    /// Whether the pointer carries a strong count of its `Arc`.
+    /// Whether the pointer carries a reference.
     pub(super) owned: bool,
 }
 
@@ -135,7 +169,11 @@ impl Node {
                 Ok(()) => return true,
                 Err(IDLE | DONE) => return false,
                 Err(RUNNING) if dispatch::is_running(self) => return false,
-                Err(_) => backoff.snooze(),
+                Err(_) => {
+                    // It may be this very thread that has been interrupted in it.
+                    crate::irq::audit::sleeping("a wait for a fence's callback");
+                    backoff.snooze();
+                }
             }
         }
     }
@@ -177,6 +215,7 @@ impl Node {
                     .compare_exchange(state, CLAIMED, Ordering::AcqRel, Ordering::Relaxed)
                     .is_ok(),
                 RUNNING if !dispatch::is_running(self) => {
+                    crate::irq::audit::sleeping("a wait for a fence's callback");
                     backoff.snooze();
                     continue;
                 }
@@ -234,7 +273,49 @@ impl Node {
         .release();
     }
 
-    /// Gives the running dispatcher a strong count of the target. Only for the callback itself.
+    /// What was handed to [`crate::irq::later::node`], for who has taken it from there.
+    ///
+    /// # Safety
+    ///
+    /// Only for that thread.
+    #[cfg(not(any(feature = "loom", feature = "shuttle")))]
+    pub(super) unsafe fn put_off(&self) -> (Option<Target>, Option<Status>) {
+        // SAFETY: The slot is the caller's.
+        self.slot.with(|slot| unsafe {
+            let fence = (*slot).fence.as_ref();
+            ((*slot).target, fence.and_then(|f| f.core().decided()))
+        })
+    }
+
+    /// Links a node that was put off to the next one.
+    ///
+    /// # Safety
+    ///
+    /// The node is in no fence's list and nobody else's.
+    #[cfg(not(any(feature = "loom", feature = "shuttle")))]
+    pub(crate) unsafe fn set_next_put_off(&self, next: *const Self) {
+        // SAFETY: The caller's.
+        self.link.with_mut(|link| unsafe { (*link).next = next });
+    }
+
+    /// The next one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Node::set_next_put_off`].
+    #[cfg(not(any(feature = "loom", feature = "shuttle")))]
+    pub(crate) unsafe fn next_put_off(&self) -> *const Self {
+        // SAFETY: The caller's.
+        self.link.with(|link| unsafe { (*link).next })
+    }
+
+    /// Drops a buried target, and with it the node. Only for who has taken it off the list.
+    #[cfg(not(any(feature = "loom", feature = "shuttle")))]
+    pub(super) fn exhume(&self) {
+        self.take_slot().release();
+    }
+
+    /// Gives the running dispatcher a reference to the target. Only for the callback itself.
     pub(super) fn adopt(&self) {
         self.slot.with_mut(|slot| {
             // SAFETY: The node runs on this thread, which therefore owns the slot.
@@ -266,8 +347,8 @@ impl Slot {
     /// Drops the references held.
     fn release(self) {
         if let Some(target) = self.target.filter(|target| target.owned) {
-            // SAFETY: An owned target carries one strong count, made by `Arc::into_raw`.
-            drop(unsafe { Arc::from_raw(target.callback) });
+            // SAFETY: An owned target carries one reference, made by `Counted::into_raw`.
+            drop(unsafe { Counted::from_raw(target.callback) });
         }
     }
 }

@@ -2,7 +2,8 @@
 //! Timelines, and the fences they make.
 
 use super::{Fence, FenceCore, FenceNode, Status};
-use crate::counted::Counted;
+use crate::counted::{Bury, Counted};
+use crate::irq::{self, audit};
 use ringfence_core::Errno;
 use std::collections::HashMap;
 use std::fmt;
@@ -29,8 +30,13 @@ fn names() -> MutexGuard<'static, Option<HashMap<u64, String>>> {
     NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Calls `f` with the name of timeline `context`, if that still exists. Allocates nothing.
+/// Calls `f` with the name of timeline `context`, if that still exists and this is no interrupt
+/// handler. Allocates nothing.
 pub(super) fn with_name<R>(context: u64, f: impl FnOnce(Option<&str>) -> R) -> R {
+    if irq::in_handler() {
+        // The names' lock may be this very thread's.
+        return f(None);
+    }
     f(names()
         .as_ref()
         .and_then(|names| names.get(&context))
@@ -209,15 +215,21 @@ impl PlainFence {
         // Before the signal: its callbacks may signal the next.
         if !self.order.as_ref().is_none_or(|o| o.note(core.seqno())) {
             with_name(core.context(), |name| {
-                eprintln!(
-                    "ringfence: fence {} on timeline {} (context {}) signals before an older one",
+                audit::say(format_args!(
+                    "ringfence: fence {} on timeline {} (context {}) signals before an older one\n",
                     core.seqno(),
-                    name.unwrap_or("gone-timeline"),
+                    name.unwrap_or("of unknown name"),
                     core.context(),
-                );
+                ));
             });
         }
         core.signal(result, timestamp_ns);
+    }
+}
+
+impl Bury for PlainFence {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(Fence::from_node(this).0);
     }
 }
 
@@ -294,13 +306,13 @@ impl Drop for Signaller {
             return;
         }
         with_name(core.context(), |name| {
-            eprintln!(
+            audit::say(format_args!(
                 "ringfence: signaller of fence {} on timeline {} (context {}) dropped \
-                 unsignalled, signalling ECANCELED",
+                 unsignalled, signalling ECANCELED\n",
                 core.seqno(),
-                name.unwrap_or("gone-timeline"),
+                name.unwrap_or("of unknown name"),
                 core.context(),
-            );
+            ));
         });
         self.node.signal(Err(Errno::ECANCELED), monotonic_ns());
     }

@@ -3,14 +3,15 @@
 
 use super::node::{FenceCallback, Node, Refused};
 use super::{AlreadySignaled, Fence, Status};
+use crate::counted::{Bury, Counted};
 use crate::section::might_sleep;
-use crate::sync::{thread, Condvar, Mutex};
-use std::sync::Arc;
+use crate::sync::{thread, Event, SpinLock};
+use std::iter::repeat_n;
 use std::time::{Duration, Instant};
 
 /// How often who waits lets other threads run before it sleeps: a fence that signals within that
 /// costs neither a wake-up nor a waiter's memory.
-const LINGER_YIELDS: u32 = if cfg!(any(feature = "loom", feature = "shuttle")) {
+const LINGER_YIELDS: usize = if cfg!(any(feature = "loom", feature = "shuttle")) {
     0
 } else {
     4
@@ -27,8 +28,17 @@ pub struct TimedOut;
 struct Waiter<N> {
     nodes: N,
     /// The first fence that signalled.
-    first: Mutex<Option<(usize, Status)>>,
-    signalled: Condvar,
+    first: SpinLock<Option<(usize, Status)>>,
+    signalled: Event,
+}
+
+impl<N> Bury for Waiter<N>
+where
+    N: AsRef<[Node]> + Send + Sync + 'static,
+{
+    fn bury(this: Counted<Self>) {
+        Bury::bury(<dyn FenceCallback>::erase(this));
+    }
 }
 
 impl<N> FenceCallback for Waiter<N>
@@ -51,10 +61,10 @@ where
 {
     /// Sleeps until one of `fences`, as many as there are nodes, signals or the deadline passes.
     fn wait(nodes: N, fences: &[Fence], deadline: Option<Instant>) -> Option<(usize, Status)> {
-        let waiter = Arc::new(Self {
+        let waiter = Counted::new(Self {
             nodes,
-            first: Mutex::new(None),
-            signalled: Condvar::new(),
+            first: SpinLock::new(None),
+            signalled: Event::new(),
         });
         let mut found = None;
         for (index, fence) in fences.iter().enumerate() {
@@ -79,21 +89,17 @@ where
     }
 
     fn sleep(&self, deadline: Option<Instant>) -> Option<(usize, Status)> {
-        let mut first = self.first.lock();
         loop {
+            let seen = self.signalled.current();
+            let first = *self.first.lock();
             if first.is_some() {
-                return *first;
+                return first;
             }
-            first = match deadline {
-                None => self.signalled.wait(first),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return None;
-                    }
-                    self.signalled.wait_timeout(first, left).0
-                }
-            };
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return None;
+            }
+            self.signalled.wait(seen, left);
         }
     }
 }
@@ -134,7 +140,7 @@ impl Fence {
         if let Some(status) = self.status() {
             return Some(status);
         }
-        for _ in 0..LINGER_YIELDS {
+        for () in repeat_n((), LINGER_YIELDS) {
             thread::yield_now();
             if let Some(status) = self.status() {
                 return Some(status);

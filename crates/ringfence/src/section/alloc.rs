@@ -19,7 +19,8 @@ std::thread_local! {
 ///
 /// It aborts rather than panics because an allocator must not unwind; the message on standard
 /// error says where the section began. A thread that is panicking is let through, so that its own
-/// message gets out.
+/// message gets out. In interrupt handlers freeing is refused as well
+/// ([`Violations`](crate::irq::Violations)).
 ///
 /// ```
 /// use ringfence::section::CheckedAllocator;
@@ -52,6 +53,7 @@ impl<A> CheckedAllocator<A> {
 fn note_allocation() {
     // A thread whose locals are gone is ending: nothing to count for.
     let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+    crate::irq::audit::allocating();
     #[cfg(all(debug_assertions, not(any(feature = "loom", feature = "shuttle"))))]
     refuse_in_section();
 }
@@ -116,11 +118,13 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for CheckedAllocator<A> {
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         note_allocation();
+        crate::irq::audit::freeing();
         // SAFETY: The caller's promise is passed on.
         unsafe { self.inner.realloc(ptr, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        crate::irq::audit::freeing();
         // SAFETY: The caller's promise is passed on.
         unsafe { self.inner.dealloc(ptr, layout) }
     }

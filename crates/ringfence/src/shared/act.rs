@@ -14,6 +14,7 @@ use crate::dependency::{HardwareWait, WaitKind};
 use crate::device::callback;
 use crate::driver::{Answer, Driver, Submission, TimedOutJob};
 use crate::fence::Fence;
+use crate::irq;
 use crate::job::{Cargo, Job};
 use crate::observe::EventKind;
 use crate::section::SignallingSection;
@@ -33,7 +34,7 @@ enum Report {
 struct Reports<D: Driver> {
     list: ArrayVec<Report, BATCH>,
     /// A run callback wants to be called again when this fence signals.
-    resource: Option<(JobId, Arc<HardwareWait<D>>, Fence)>,
+    resource: Option<(JobId, Counted<HardwareWait<D>>, Fence)>,
     /// A callback panicked.
     poisoned: bool,
     /// Runs that follow are not begun.
@@ -167,7 +168,7 @@ impl<D: Driver> Shared<D> {
                 Some(wait) => {
                     let (context, seqno) = (fence.context(), fence.seqno());
                     self.observe(id, EventKind::Unschedulable { context, seqno }, None);
-                    reports.resource = Some((id, Arc::clone(wait), fence));
+                    reports.resource = Some((id, wait.clone(), fence));
                     reports.stopped = true;
                     core_queue::RunOutcome::NoResources
                 }
@@ -257,7 +258,7 @@ impl<D: Driver> Shared<D> {
         };
         // Only now is the job back in line, where the signal can find it.
         drop(state);
-        let already = wait.register(id, WaitKind::Resource, &fence).is_err();
+        let already = HardwareWait::register(&wait, id, WaitKind::Resource, &fence).is_err();
         let mut state = self.lock();
         if already {
             // A job that was killed meanwhile does not wait any more.
@@ -304,14 +305,14 @@ impl<D: Driver> Shared<D> {
 /// Has the hardware's fence complete the job.
 fn follow<D: Driver>(
     id: JobId,
-    wait: Option<&Arc<HardwareWait<D>>>,
+    wait: Option<&Counted<HardwareWait<D>>>,
     fence: &Fence,
 ) -> core_queue::RunOutcome {
     // Kept from compiling by `Submission::follow`.
     let Some(wait) = wait else {
         return core_queue::RunOutcome::Failed(Errno::EINVAL);
     };
-    match wait.register(id, WaitKind::Hardware, fence) {
+    match HardwareWait::register(wait, id, WaitKind::Hardware, fence) {
         Ok(()) => core_queue::RunOutcome::Pending,
         Err(Ok(())) => core_queue::RunOutcome::Done,
         Err(Err(error)) => core_queue::RunOutcome::Failed(error),
@@ -321,7 +322,31 @@ fn follow<D: Driver>(
 /// Drops what a job carried. Its fence lives on.
 #[inline]
 fn reap<D: Driver>(job: Counted<Job<D>>) {
+    if D::REAPING.is_in_irq() && irq::in_handler() {
+        reap_in_handler(job);
+        return;
+    }
+    reap_rest(&job);
+}
+
+/// The payload may be dropped here, says its driver; memory may not be freed. What else the job
+/// carries has some.
+#[cold]
+fn reap_in_handler<D: Driver>(job: Counted<Job<D>>) {
     // SAFETY: `Reap` gave the cargo to this visit.
+    let cargo = unsafe { job.cargo() };
+    let plain = |cargo: &mut Cargo<D>| cargo.dependencies.is_none() && cargo.hardware.is_none();
+    if !std::mem::needs_drop::<D::ReplayData>() && cargo.as_mut().is_some_and(plain) {
+        *cargo = None;
+    } else {
+        irq::later::fence(Fence::from_node(job));
+    }
+}
+
+/// Drops what is left of the cargo of a job that is the caller's to reap.
+#[inline]
+pub(crate) fn reap_rest<D: Driver>(job: &Job<D>) {
+    // SAFETY: `Reap` gave the cargo to the caller.
     let cargo = unsafe { job.cargo() }.take();
     let Some(cargo) = cargo else { return };
     // A payload that panics when dropped has said so; it must not take the batons along.

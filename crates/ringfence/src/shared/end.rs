@@ -19,13 +19,9 @@ impl<D: Driver> Shared<D> {
     ) -> SpinGuard<'a, State<D>> {
         while wait(&state) {
             state.waiting_outside += 1;
-            let seen = *self.outside.0.lock();
+            let seen = self.outside.current();
             drop(state);
-            let mut count = self.outside.0.lock();
-            while *count == seen {
-                count = self.outside.1.wait(count);
-            }
-            drop(count);
+            self.outside.wait(seen, None);
             state = self.lock();
             state.waiting_outside -= 1;
         }
@@ -58,8 +54,7 @@ impl<D: Driver> Shared<D> {
     pub(super) fn tell_outside(&self, state: &State<D>) {
         let outside = !state.core.driver_is_inside() && !state.driver_leaving;
         if state.waiting_outside != 0 && outside {
-            *self.outside.0.lock() += 1;
-            self.outside.1.notify_all();
+            self.outside.notify_all();
         }
     }
 }

@@ -8,6 +8,7 @@ use ringfence_core::{Context, JobId, Reservation, Visit};
 use super::Shared;
 use crate::clock::{monotonic, CoarseNow};
 use crate::counted::Counted;
+use crate::dependency::Dependencies;
 use crate::driver::Driver;
 use crate::fence::Fence;
 use crate::job::{Job, Parts};
@@ -97,7 +98,7 @@ impl<D: Driver> Shared<D> {
         drop(section);
         if let (Some(waits), true) = (waits, open != 0) {
             drop(state);
-            waits.register();
+            Dependencies::register(&waits);
             state = self.lock();
         }
         let mut visit = Visit::new(self.context_here(Context::Submit));

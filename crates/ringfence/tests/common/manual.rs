@@ -46,7 +46,7 @@ impl Manual {
     pub fn step(&self) -> bool {
         let next = self.lock().run.pop_front();
         let Some(runnable) = next else { return false };
-        if Arc::clone(&runnable).work() == Rest::Again {
+        if let Rest::Again(runnable) = runnable.work() {
             self.lock().run.push_back(runnable);
         }
         true

@@ -2,6 +2,7 @@
 //! Callbacks: order, removal, re-entry.
 
 use super::*;
+use crate::counted::{Bury, Counted};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 type Boxed = Box<dyn FnMut(Status) + Send>;
@@ -252,6 +253,12 @@ struct Owner {
     results: Mutex<Vec<(usize, Status)>>,
 }
 
+impl Bury for Owner {
+    fn bury(this: Counted<Self>) {
+        Bury::bury(<dyn FenceCallback>::erase(this));
+    }
+}
+
 impl FenceCallback for Owner {
     fn node(&self, index: usize) -> &Node {
         &self.nodes[index]
@@ -268,18 +275,18 @@ fn embedded_nodes_hold_their_owner_only_while_registered() {
     let timeline = Timeline::new("t");
     let (a, first) = timeline.signaller();
     let (b, second) = timeline.signaller();
-    let owner = Arc::new(Owner {
+    let owner = Counted::new(Owner {
         nodes: [Node::new(), Node::new()],
         results: Mutex::new(Vec::new()),
     });
     first.register(owner.clone(), 0).unwrap();
     second.register(owner.clone(), 1).unwrap();
     assert_eq!(first.register(owner.clone(), 1), Err(Refused::Busy));
-    assert_eq!(Arc::strong_count(&owner), 3);
+    assert_eq!(owner.count(), 3);
     assert!(owner.nodes[0].remove());
-    assert_eq!(Arc::strong_count(&owner), 2);
+    assert_eq!(owner.count(), 2);
     b.signal(Err(Errno::EIO));
-    assert_eq!(Arc::strong_count(&owner), 1);
+    assert_eq!(owner.count(), 1);
     assert_eq!(*owner.results.lock(), [(1, Err(Errno::EIO))]);
     let refused = Refused::AlreadySignaled(AlreadySignaled {
         result: Err(Errno::EIO),
