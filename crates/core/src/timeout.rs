@@ -134,12 +134,24 @@ impl HeadClock {
     /// What [`Self::take_arm`] would take.
     #[inline]
     pub(crate) fn wants_arm(&self) -> Option<Time> {
-        let deadline = match (self.deadline(), self.limit) {
-            (Some(deadline), Some(limit)) => deadline.min(limit),
-            (deadline, limit) => deadline.or(limit)?,
-        };
+        let deadline = self.deadline()?;
         let early_enough = self.timer.is_some_and(|at| at <= deadline);
         (!early_enough).then_some(deadline)
+    }
+
+    /// As [`Self::take_arm`], for the time of the whole queue. The clock may still be that of a job
+    /// that has ended, whose deadline nobody needs.
+    pub(crate) fn take_limit_arm(&mut self) -> Option<Time> {
+        let at = self.wants_limit_arm()?;
+        self.timer = Some(at);
+        Some(at)
+    }
+
+    /// What [`Self::take_limit_arm`] would take.
+    pub(crate) fn wants_limit_arm(&self) -> Option<Time> {
+        let limit = self.limit?;
+        let early_enough = self.timer.is_some_and(|at| at <= limit);
+        (!early_enough).then_some(limit)
     }
 
     /// Sets the time at which that of the whole queue is up. The first one stands.

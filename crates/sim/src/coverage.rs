@@ -12,20 +12,20 @@ const CONTEXTS: [Context; 5] = [
     Context::Worker,
 ];
 
-const EFFECTS: [&str; 7] = [
-    "Signal", "Run", "TimedOut", "Reap", "ArmTimer", "Kick", "Closed",
+const EFFECTS: [&str; 8] = [
+    "Signal", "Run", "TimedOut", "Reap", "ArmTimer", "Kick", "Closed", "Recover",
 ];
 
 /// Which effects are legal where, in the order of `EFFECTS`; the rows are contexts.
 #[rustfmt::skip]
-const LEGAL: [[bool; 7]; 5] = [
-    // Signal Run  TimedOut Reap  ArmTimer Kick  Closed
-    [true,  false, false, true,  true,  true,  false], // Irq; Reap where payloads allow it.
-    [false, false, false, false, true,  true,  false], // Nested
-    [true,  false, false, true,  true,  true,  true], // Task
-    [true,  true,  false, true,  true,  true,  true], // Submit; Run where bypass is on.
+const LEGAL: [[bool; 8]; 5] = [
+    // Signal Run  TimedOut Reap  ArmTimer Kick  Closed Recover
+    [true,  false, false, true,  true,  true,  false, false], // Irq; Reap where payloads allow it.
+    [false, false, false, false, true,  true,  false, false], // Nested
+    [true,  false, false, true,  true,  true,  true,  false], // Task
+    [true,  true,  false, true,  true,  true,  true,  false], // Submit; Run where bypass is on.
     // A worker that is here needs no kick.
-    [true,  true,  true,  true,  true,  false, true], // Worker
+    [true,  true,  true,  true,  true,  false, true,  true], // Worker
 ];
 
 /// Things that happen, by name; a run marks those it has seen.
@@ -68,9 +68,21 @@ pub(crate) enum Seen {
     Wrapped,
     SubmittedLate,
     FullBatch,
+    Reset,
+    PrepareBanned,
+    RefusedStopped,
+    RefusedNotQuiet,
+    RefusedOverdue,
+    Banned,
+    Overdue,
+    WalkedKeep,
+    WalkedEnd,
+    ReplayPending,
+    ReplayDone,
+    ReplayFailed,
 }
 
-const SEEN: [Seen; 36] = [
+const SEEN: [Seen; 48] = [
     Seen::Completed,
     Seen::Failed,
     Seen::Cancelled,
@@ -107,6 +119,18 @@ const SEEN: [Seen; 36] = [
     Seen::Wrapped,
     Seen::SubmittedLate,
     Seen::FullBatch,
+    Seen::Reset,
+    Seen::PrepareBanned,
+    Seen::RefusedStopped,
+    Seen::RefusedNotQuiet,
+    Seen::RefusedOverdue,
+    Seen::Banned,
+    Seen::Overdue,
+    Seen::WalkedKeep,
+    Seen::WalkedEnd,
+    Seen::ReplayPending,
+    Seen::ReplayDone,
+    Seen::ReplayFailed,
 ];
 
 /// What has been seen.
@@ -136,10 +160,6 @@ impl Coverage {
     pub fn gaps(&self) -> Vec<String> {
         let mut gaps = Vec::new();
         for (from, event, _) in TRANSITIONS {
-            if *event == JobEvent::Replay {
-                // No operation replays yet.
-                continue;
-            }
             if self.steps[*from as usize] & 1 << *event as u8 == 0 {
                 gaps.push(format!("no job ever had {event:?} while {from}"));
             }
@@ -179,8 +199,7 @@ impl Coverage {
             Effect::Reap { .. } => 3,
             Effect::ArmTimer { .. } => 4,
             Effect::Kick => 5,
-            // No operation brings it about yet.
-            Effect::Recover { .. } => return,
+            Effect::Recover { .. } => 7,
             Effect::Closed => 6,
         };
         let row = CONTEXTS.iter().position(|c| *c == context).unwrap_or(0);
@@ -204,7 +223,8 @@ impl Coverage {
         self.see(match verdict {
             TimeoutOutcome::NoHang => Seen::NoHang,
             TimeoutOutcome::Extend(_) => Seen::Extend,
-            TimeoutOutcome::Handled(_) | TimeoutOutcome::Reset => Seen::Handled,
+            TimeoutOutcome::Handled(_) => Seen::Handled,
+            TimeoutOutcome::Reset => Seen::Reset,
             TimeoutOutcome::DeviceGone => Seen::DeviceGone,
         });
     }

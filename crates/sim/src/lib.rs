@@ -15,8 +15,8 @@
 //! # Ok::<(), ringfence_sim::Failure>(())
 //! ```
 
-mod check;
 mod coverage;
+mod judge;
 mod mutant;
 mod op;
 mod oracle;

@@ -43,11 +43,15 @@ pub enum Mutant {
     NoResourcesIsPending,
     /// A hang is taken for none.
     HandledIsNoHang,
+    /// A completion from before a replay ends the job.
+    StaleAccepted,
+    /// A stop is forgotten.
+    StopLost,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::SignalOutOfOrder,
         Self::SignalTwice,
         Self::ErrorLost,
@@ -65,6 +69,8 @@ impl Mutant {
         Self::ClosedTwice,
         Self::NoResourcesIsPending,
         Self::HandledIsNoHang,
+        Self::StaleAccepted,
+        Self::StopLost,
     ];
 }
 
@@ -165,7 +171,17 @@ impl Subject {
         self.queue.cancel(job, error)
     }
 
-    pub(crate) fn complete(&mut self, job: JobId, result: Result<(), Errno>) -> Completed {
+    pub(crate) fn complete(
+        &mut self,
+        job: JobId,
+        attempt: Attempt,
+        result: Result<(), Errno>,
+    ) -> Completed {
+        let present = self.queue.attempt(job);
+        let attempt = match present.filter(|_| self.is(Mutant::StaleAccepted)) {
+            Some(present) => present,
+            None => attempt,
+        };
         if self.is(Mutant::CompletionLost) {
             let held = self.queue.state(job).holds_credits();
             return if held {
@@ -174,7 +190,7 @@ impl Subject {
                 Completed::Late
             };
         }
-        self.queue.complete(job, Attempt::FIRST, result)
+        self.queue.complete(job, attempt, result)
     }
 
     pub(crate) fn run_returned(
@@ -225,5 +241,19 @@ impl Subject {
             return true;
         }
         self.queue.resume(now)
+    }
+
+    pub(crate) fn stop(&mut self, now: Time) -> Result<(), Refused> {
+        if self.is(Mutant::StopLost) {
+            return Ok(());
+        }
+        self.queue.stop(now)
+    }
+
+    pub(crate) fn start(&mut self, now: Time) -> Result<(), Refused> {
+        if self.is(Mutant::StopLost) {
+            return Ok(());
+        }
+        self.queue.start(now)
     }
 }

@@ -6,13 +6,14 @@
 
 mod driver;
 mod line;
+mod whole;
 
 use std::time::Duration;
 
 use ringfence_core::state::JobEvent;
 use ringfence_core::{
-    ClosePolicy, Config, Context, Errno, Lifecycle, OnDependencyError, Outcome, PrepareError,
-    Request, State, Stats, Timeout,
+    Config, Context, Errno, Lifecycle, OnDependencyError, Outcome, PrepareError, Request, State,
+    Stats, Timeout,
 };
 
 use crate::coverage::Coverage;
@@ -37,6 +38,9 @@ enum Watch {
 enum Callback {
     Run(VisitId),
     Timeout(VisitId),
+    /// Not a callback: who has stopped the queue looks at it.
+    Walk,
+    Replay,
 }
 
 /// What a job asked for at prepare.
@@ -61,6 +65,8 @@ struct Job {
     signalled_by: Option<VisitId>,
     watch: Watch,
     extensions: u8,
+    /// How often it has been replayed.
+    attempt: u8,
 }
 
 impl Job {
@@ -98,6 +104,16 @@ pub(crate) struct Oracle {
     lifecycle: Lifecycle,
     unbound: bool,
     suspends: u32,
+    stopped: bool,
+    /// The job because of which a recovery is wanted, and whether the host was told.
+    recovery: Option<(u64, bool)>,
+    /// When closing is to be over; gone once it is not.
+    limit: Option<u64>,
+    closing: bool,
+    overdue: bool,
+    strikes: u8,
+    last_strike: u64,
+    banned: bool,
     told_closed: bool,
     worker: WorkerIs,
     /// What the host's timer is set to.
@@ -119,6 +135,14 @@ impl Oracle {
             lifecycle: Lifecycle::Open,
             unbound: false,
             suspends: 0,
+            stopped: false,
+            recovery: None,
+            limit: None,
+            closing: false,
+            overdue: false,
+            strikes: 0,
+            last_strike: 0,
+            banned: false,
             told_closed: false,
             worker: WorkerIs::Idle,
             timer: None,
@@ -260,6 +284,7 @@ impl Oracle {
             signalled_by: None,
             watch: Watch::NotStarted,
             extensions: 0,
+            attempt: 0,
         });
         self.step(self.jobs.len() - 1, JobEvent::Arm, State::Armed);
         self.stats.armed += 1;
@@ -282,7 +307,7 @@ impl Oracle {
             // A killed queue waits for nothing.
             Lifecycle::Killed(_) if abandoned => self.end(i, cancelled),
             Lifecycle::Killed(error) => self.end(i, Outcome::Cancelled(error)),
-            Lifecycle::Closing(ClosePolicy::Cancel) => self.give_up(i, cancelled),
+            _ if self.runs_no_more() => self.give_up(i, cancelled),
             _ if abandoned => self.give_up(i, cancelled),
             _ => {
                 if let Some(verdict) = self.jobs[i].verdict {
@@ -332,64 +357,6 @@ impl Oracle {
         }
         self.give_up(i, Outcome::Cancelled(error));
         Some(true)
-    }
-
-    pub(crate) fn kill(&mut self, error: Errno) {
-        if matches!(self.lifecycle, Lifecycle::Killed(_)) {
-            return;
-        }
-        self.lifecycle = Lifecycle::Killed(error);
-        for i in 0..self.jobs.len() {
-            if self.jobs[i].state == State::Queued {
-                self.end(i, Outcome::Cancelled(error));
-            } else if self.jobs[i].on_hardware() {
-                self.end(i, Outcome::Failed(error));
-            }
-        }
-    }
-
-    pub(crate) fn unbind(&mut self, error: Errno) {
-        self.unbound = true;
-        self.kill(error);
-    }
-
-    pub(crate) fn close(&mut self, policy: ClosePolicy) {
-        self.lifecycle = match (self.lifecycle, policy) {
-            (Lifecycle::Open, _) | (Lifecycle::Closing(_), ClosePolicy::Cancel) => {
-                Lifecycle::Closing(policy)
-            }
-            (stays, _) => stays,
-        };
-        if self.lifecycle == Lifecycle::Closing(ClosePolicy::Cancel) {
-            for i in 0..self.jobs.len() {
-                if self.jobs[i].state == State::Queued {
-                    self.give_up(i, Outcome::Cancelled(Errno::ECANCELED));
-                }
-            }
-        }
-    }
-
-    pub(crate) fn suspend(&mut self, now: u64) {
-        self.suspends += 1;
-        for job in &mut self.jobs {
-            if let Watch::Until(at) = job.watch {
-                let left = at.saturating_sub(now);
-                job.watch = Watch::Stopped { left };
-            }
-        }
-    }
-
-    pub(crate) fn resume(&mut self, now: u64) -> bool {
-        if self.suspends == 0 {
-            return false;
-        }
-        self.suspends -= 1;
-        for job in &mut self.jobs {
-            if let (0, Watch::Stopped { left }) = (self.suspends, job.watch) {
-                job.watch = Watch::Until(now.saturating_add(left));
-            }
-        }
-        true
     }
 
     /// What a visit of the worker, the submitter, ... may be given at all.

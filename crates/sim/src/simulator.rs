@@ -18,10 +18,9 @@
 //! ```
 
 mod canary;
-mod coverage;
+pub(crate) mod coverage;
 mod device;
 mod fences;
-mod judge;
 mod log;
 mod plan;
 mod port;

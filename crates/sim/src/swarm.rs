@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use ringfence_core::{ClosePolicy, Config, Context, OnDependencyError};
+use ringfence_core::{Ban, ClosePolicy, Config, Context, OnDependencyError};
 
-use crate::op::{Foul, Op, Pick, RunAnswer, Verdict};
+use crate::op::{Foul, Op, Pick, ReplayAnswer, RunAnswer, Verdict, WalkAnswer};
 use crate::prng::Prng;
 
 /// A queue and what happens to it.
@@ -25,11 +25,12 @@ pub struct Plan {
 }
 
 /// How many kinds of operation [`draw`] knows.
-const KINDS: usize = 27;
+const KINDS: usize = 31;
 
 /// How often each kind comes in an even mixture, in the order of [`draw`].
 const EVEN: [u32; KINDS] = [
-    6, 1, 6, 8, 10, 8, 2, 2, 10, 6, 16, 14, 12, 3, 1, 10, 8, 6, 4, 4, 1, 1, 1, 1, 3, 3, 3,
+    6, 1, 6, 8, 10, 8, 2, 2, 10, 6, 16, 14, 12, 3, 1, 10, 8, 6, 4, 4, 1, 1, 1, 1, 3, 3, 3, 4, 3,
+    14, 8,
 ];
 
 impl Plan {
@@ -78,8 +79,15 @@ fn draw_config(prng: &mut Prng) -> Config {
             OnDependencyError::Fail,
             OnDependencyError::Run,
         ]),
-        ban: None,
-        close_timeout: None,
+        ban: prng
+            .pick(&[None, Some(1), Some(2), Some(3)])
+            .map(|strikes| Ban {
+                strikes,
+                within: prng.pick(&[None, Some(Duration::from_nanos(500))]),
+            }),
+        close_timeout: prng
+            .pick(&[None, None, Some(0), Some(400), Some(3000)])
+            .map(Duration::from_nanos),
         first_seqno: match prng.below(3) {
             0 => u64::MAX.wrapping_sub(u64::from(prng.below(12))),
             1 => u64::from(prng.below(100)),
@@ -221,13 +229,27 @@ fn draw_more(prng: &mut Prng, weights: &[u32; KINDS], style: &Style) -> Op {
         20 => Op::Trigger,
         21 if prng.chance(25) => Op::Kill,
         22 if prng.chance(25) => Op::Unbind,
-        23 if prng.chance(30) => Op::Close(prng.pick(&[ClosePolicy::Cancel, ClosePolicy::Drain])),
+        23 if prng.chance(30) => draw_close(prng),
         24 => Op::Suspend,
         25 => Op::Resume,
         26 => Op::Foul {
-            foul: prng.pick(&[Foul::Run, Foul::Signal, Foul::Timeout, Foul::Leave]),
+            foul: prng.pick(&[
+                Foul::Run,
+                Foul::Signal,
+                Foul::Timeout,
+                Foul::Leave,
+                Foul::Walk,
+            ]),
             visit: prng.byte(),
             job: prng.byte(),
+        },
+        27 => Op::Stop,
+        28 => Op::Start,
+        29 => draw_walk(prng),
+        30 if prng.chance(30) => Op::Strike,
+        30 => Op::Stale {
+            job: style.pick(prng),
+            ok: style.ok(prng),
         },
         _ => Op::Run {
             visit: prng.byte(),
@@ -237,11 +259,42 @@ fn draw_more(prng: &mut Prng, weights: &[u32; KINDS], style: &Style) -> Op {
     }
 }
 
+fn draw_close(prng: &mut Prng) -> Op {
+    let policy = prng.pick(&[ClosePolicy::Cancel, ClosePolicy::Drain]);
+    if prng.chance(30) {
+        Op::Abandon(policy)
+    } else {
+        Op::Close(policy)
+    }
+}
+
+/// What who has stopped the queue does next.
+pub(crate) fn draw_walk(prng: &mut Prng) -> Op {
+    match prng.below(8) {
+        0..=2 => Op::Walk(prng.below(3) as u8),
+        3 | 4 => Op::Walked(prng.pick(&[
+            WalkAnswer::Keep,
+            WalkAnswer::Completed,
+            WalkAnswer::Failed,
+            WalkAnswer::Cancelled,
+            WalkAnswer::TimedOut,
+        ])),
+        5 | 6 => Op::Replay,
+        _ => Op::Replayed(prng.pick(&[
+            ReplayAnswer::Pending,
+            ReplayAnswer::Pending,
+            ReplayAnswer::Done,
+            ReplayAnswer::Failed,
+        ])),
+    }
+}
+
 fn draw_verdict(prng: &mut Prng) -> Verdict {
     match prng.below(10) {
         0..=2 => Verdict::NoHang,
         3..=6 => Verdict::Extend(prng.pick(&[0, 20, 500])),
-        7 | 8 => Verdict::Handled,
+        7 => Verdict::Handled,
+        8 => Verdict::Reset,
         _ => Verdict::DeviceGone,
     }
 }

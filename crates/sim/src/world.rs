@@ -2,17 +2,18 @@
 //! A host, its clients, its device and its clock, all in one thread: plays operations on core.
 
 mod events;
+mod recovery;
 mod visits;
 
 use std::collections::VecDeque;
 use std::fmt;
 
-use ringfence_core::{Entry, Errno, JobId, Queue, Reservation, Time, Visit};
+use ringfence_core::{Attempt, Entry, Errno, JobId, Queue, Reservation, Standing, Time, Visit};
 
-use crate::check::{History, Verdict};
 use crate::coverage::{Coverage, Seen};
+use crate::judge::{Fact, Judge, Place, Verdict, Wish};
 use crate::mutant::{Mutant, Subject};
-use crate::op::{Op, Pick, RunAnswer};
+use crate::op::{Op, Pick, ReplayAnswer, RunAnswer, WalkAnswer};
 use crate::oracle::{Oracle, VisitId, WorkerIs};
 use crate::swarm::Plan;
 
@@ -83,13 +84,9 @@ impl HostVisit {
 struct World {
     subject: Subject,
     oracle: Option<Oracle>,
-    history: History,
+    history: Judge,
     judges: Judges,
-    credits: u32,
-    timeout: Option<u64>,
-    run_on_error: bool,
-    rooms: Vec<(Reservation, Option<u64>, bool)>,
-    next_seqno: u64,
+    rooms: Vec<(Reservation, Wish)>,
     visits: Vec<HostVisit>,
     next_visit: VisitId,
     worker: WorkerIs,
@@ -97,6 +94,8 @@ struct World {
     timer: Option<u64>,
     /// Something has happened since a visit last was told that there is nothing for it.
     unvisited: bool,
+    /// When that was.
+    visited: u64,
 }
 
 impl World {
@@ -107,24 +106,20 @@ impl World {
         if plan.reap_in_irq {
             queue.allow_reap_in_irq();
         }
-        let on_error = config.on_dependency_error;
         Ok(Self {
             subject: Subject::new(queue, mutant),
             oracle: (judges != Judges::History)
                 .then(|| Oracle::new(config, plan.entries, plan.reap_in_irq)),
-            history: History::new(config, plan.reap_in_irq),
+            history: Judge::new(config, plan.reap_in_irq, Vec::new()),
             judges,
-            credits: config.credits,
-            timeout: config.timeout.map(crate::oracle::whole_ns),
-            run_on_error: on_error == ringfence_core::OnDependencyError::Run,
             rooms: Vec::new(),
-            next_seqno: config.first_seqno,
             visits: Vec::new(),
             next_visit: 0,
             worker: WorkerIs::Idle,
             now: 0,
             timer: None,
             unvisited: false,
+            visited: 0,
         })
     }
 
@@ -168,35 +163,38 @@ impl World {
     }
 
     /// The job an operation is about.
-    fn choose(&self, pick: Pick, fitting: impl FnOnce(&History) -> Vec<u64>) -> Option<JobId> {
-        let (index, from) = match pick {
-            Pick::Fit(index) => (index, fitting(&self.history)),
-            Pick::Any(index) => (index, self.history.any()),
+    fn choose(&self, pick: Pick, fits: impl Fn(&Fact) -> bool) -> Option<JobId> {
+        let judge = &self.history;
+        let index = match pick {
+            Pick::Fit(index) => judge.nth(index, fits)?,
+            Pick::Any(index) => judge.nth(index, |_| true)?,
             Pick::Gone(index) => {
                 // One not armed yet, or one before the oldest that is there.
-                let oldest = self.history.any().first().copied();
-                let back = oldest.unwrap_or(self.next_seqno).wrapping_sub(1);
-                let seqno = match index % 2 {
-                    0 => self.next_seqno.wrapping_add(u64::from(index / 2)),
-                    _ => back.wrapping_sub(u64::from(index / 2)),
-                };
-                return Some(JobId::from_seqno(seqno));
+                let far = u64::from(index / 2);
+                return Some(JobId::from_seqno(match index % 2 {
+                    0 => self.next_seqno().wrapping_add(far),
+                    _ => judge.seqno(judge.reaped).wrapping_sub(1 + far),
+                }));
             }
         };
-        let index = usize::from(index).checked_rem(from.len())?;
-        from.get(index).copied().map(JobId::from_seqno)
+        Some(JobId::from_seqno(judge.seqno(index)))
+    }
+
+    fn next_seqno(&self) -> u64 {
+        self.history.seqno(self.history.facts.len())
     }
 
     /// Compares all there is to see of core with the model and the history.
     fn compare(&mut self) -> Verdict {
         let queue = &self.subject.queue;
-        queue.check_invariants().map_err(|v| v.to_string())?;
         let at_rest = !self.unvisited && self.visits.is_empty() && self.worker == WorkerIs::Idle;
         if self.judges != Judges::Model {
-            self.history.check_credits(queue.credits_used())?;
+            self.history.check(queue)?;
             if at_rest {
-                self.history.at_rest(self.timer.is_some())?;
+                self.history.at_rest(self.timer, self.visited)?;
             }
+        } else {
+            queue.check_invariants().map_err(|v| v.to_string())?;
         }
         let Some(oracle) = &self.oracle else {
             return Ok(());
@@ -208,6 +206,10 @@ impl World {
             if got != want {
                 return Err(format!("#{seqno} is {got}, in the model {want}"));
             }
+            let attempt = queue.attempt(JobId::from_seqno(seqno));
+            if attempt.map(Attempt::replays) != oracle.attempt(seqno) {
+                return Err(format!("#{seqno} is at another attempt than in the model"));
+            }
         }
         let got = (
             queue.len(),
@@ -217,6 +219,9 @@ impl World {
             queue.suspends(),
             queue.driver_is_inside(),
             (queue.is_unbound(), queue.is_closed()),
+            (queue.is_stopped(), queue.is_quiet()),
+            queue.wants_recovery().map(JobId::seqno),
+            queue.standing() == Standing::Banned,
             self.worker,
         );
         let want = (
@@ -227,6 +232,9 @@ impl World {
             oracle.suspends(),
             oracle.driver_is_inside(),
             (oracle.is_unbound(), oracle.is_closed()),
+            (oracle.is_stopped(), oracle.is_quiet()),
+            oracle.wants_recovery(),
+            oracle.is_banned(),
             oracle.worker(),
         );
         if got != want {
@@ -246,35 +254,27 @@ impl World {
         if snapshot.lines().count() as u64 != queue.len() + 1 {
             return Err(format!("the snapshot does not show every job:\n{snapshot}"));
         }
-        while self.history.is_suspended() {
-            self.play(&Op::Resume)?;
-        }
-        while !self.rooms.is_empty() {
-            self.play(&Op::Release(0))?;
-        }
+        self.let_go()?;
         while !self.visits.is_empty() {
             self.carry_on(0, RunAnswer::Pending, 40)?;
             self.compare()?;
         }
-        let all_signal = [
-            (self.history.armed_only().len(), submit_plain()),
-            (self.history.armed() * 8, signal_dependency()),
-        ];
-        for (times, op) in all_signal {
+        let armed = self.history.facts.len();
+        for (times, op) in [(armed, submit_plain()), (armed * 8, signal_dependency())] {
             for _ in 0..times {
                 self.play(&op)?;
             }
         }
-        for _ in 0..16 * (self.history.armed() + 4) {
+        for _ in 0..16 * (armed + 4) {
             if !self.go_on()? {
                 break;
             }
         }
-        if !self.history.is_over() {
+        if self.history.lifecycle() == ringfence_core::Lifecycle::Open {
             self.play(&Op::Close(ringfence_core::ClosePolicy::Drain))?;
             self.go_on()?;
         }
-        let end = self.history.check_end();
+        let end = self.history.at_the_end();
         if self.subject.queue.is_empty() {
             self.heard(end)
         } else {
@@ -282,23 +282,41 @@ impl World {
         }
     }
 
+    /// Whoever holds something up lets go of it.
+    fn let_go(&mut self) -> Verdict {
+        self.play(&Op::Replayed(ReplayAnswer::Pending))?;
+        self.play(&Op::Walked(WalkAnswer::Keep))?;
+        self.play(&Op::Start)?;
+        while self.history.is_suspended() {
+            self.play(&Op::Resume)?;
+        }
+        while !self.rooms.is_empty() {
+            self.play(&Op::Release(0))?;
+        }
+        Ok(())
+    }
+
     /// One step towards the end; false if there is none left to take.
     fn go_on(&mut self) -> Result<bool, String> {
+        let oldest = self.history.nth(0, on_hardware);
         if self.worker == WorkerIs::Coming {
             self.play(&Op::Enter)?;
             let at = self.visits.len() - 1;
             self.carry_on(at, RunAnswer::Pending, 40)?;
         } else if self.unvisited {
             self.play(&serve_task())?;
-        } else if let Some(oldest) = self.history.on_hardware().first().copied() {
-            let hangs = oldest % 2 == 1 && self.history.may_hang(oldest);
-            if hangs && self.timer.is_some() {
+        } else if self.subject.queue.wants_recovery().is_some() {
+            self.play(&Op::Stop)?;
+            self.play(&Op::Start)?;
+        } else if let Some(oldest) = oldest {
+            let may_hang = self.history.facts[oldest].timeout != 0;
+            if oldest % 2 == 1 && may_hang && self.timer.is_some() {
                 self.play(&Op::Timer { due: true })?;
             } else {
                 let job = Pick::Fit(0);
                 self.play(&Op::Complete { job, ok: true })?;
             }
-        } else if !self.history.waiting_for_resources().is_empty() {
+        } else if self.history.nth(0, |fact| fact.resource_wait).is_some() {
             self.play(&Op::Resource(Pick::Fit(0)))?;
         } else {
             return Ok(false);
@@ -306,6 +324,11 @@ impl World {
         self.compare()?;
         Ok(true)
     }
+}
+
+/// On the hardware, the run callback having returned.
+fn on_hardware(fact: &Fact) -> bool {
+    fact.place == Place::Hardware && !matches!(fact.loan, crate::judge::Loan::Run(_))
 }
 
 const fn submit_plain() -> Op {

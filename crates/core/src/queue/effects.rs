@@ -146,7 +146,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     #[inline]
     fn next_timeout(&mut self, visit: &mut Visit, now: &mut impl Now) -> Option<Effect> {
         if self.clock.has_limit() && !self.is_empty() {
-            if let Some(at) = self.clock.take_arm() {
+            if let Some(at) = self.clock.take_limit_arm() {
                 return Some(Effect::ArmTimer { at });
             }
         }
@@ -286,7 +286,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if self.closed_is_due() {
             return true;
         }
-        if self.clock.has_limit() && !self.is_empty() && self.clock.wants_arm().is_some() {
+        if !self.is_empty() && self.clock.wants_limit_arm().is_some() {
             return true;
         }
         self.head_of_line().is_some_and(|(seqno, entry)| {

@@ -2,9 +2,7 @@
 //! The model's driver, hardware and clock.
 
 use ringfence_core::state::JobEvent;
-use ringfence_core::{
-    ClosePolicy, Completed, Errno, Lifecycle, Outcome, RunOutcome, State, TimeoutOutcome,
-};
+use ringfence_core::{Completed, Errno, Outcome, RunOutcome, State, TimeoutOutcome};
 
 use crate::coverage::Seen;
 
@@ -61,13 +59,19 @@ impl Oracle {
     fn back_in_line(&mut self, i: usize, for_resource: bool) {
         self.step(i, JobEvent::Requeue, State::Queued);
         self.jobs[i].waits_for_resource = for_resource;
-        if self.lifecycle == Lifecycle::Closing(ClosePolicy::Cancel) {
+        if self.runs_no_more() {
             self.give_up(i, Outcome::Cancelled(Errno::ECANCELED));
         }
     }
 
-    pub(crate) fn complete(&mut self, seqno: u64, result: Result<(), Errno>) -> Completed {
-        let on_hardware = |i: &usize| self.jobs[*i].on_hardware();
+    pub(crate) fn complete(
+        &mut self,
+        seqno: u64,
+        attempt: u8,
+        result: Result<(), Errno>,
+    ) -> Completed {
+        let on_hardware =
+            |i: &usize| self.jobs[*i].on_hardware() && self.jobs[*i].attempt == attempt;
         let Some(i) = self.at(seqno).filter(on_hardware) else {
             self.stats.late_completions += 1;
             return Completed::Late;
@@ -88,12 +92,13 @@ impl Oracle {
                 _ => {}
             }
         }
+        self.look_at_limit(now);
     }
 
     pub(crate) fn trigger(&mut self) -> bool {
         let head = self.jobs.iter_mut().find(|job| !job.fence_is_out());
         match head {
-            Some(job) if job.state == State::Pending && job.callback.is_none() => {
+            Some(job) if job.state == State::Pending && !is_asked(job) => {
                 job.watch = Watch::Up;
                 true
             }
@@ -124,6 +129,9 @@ impl Oracle {
         }
         self.jobs[i].watch = Watch::NotStarted;
         match verdict {
+            TimeoutOutcome::NoHang | TimeoutOutcome::Extend(_) if self.overdue => {
+                self.guilty(i, Errno::ETIME, now);
+            }
             TimeoutOutcome::NoHang => {
                 if let Some(span) = self.jobs[i].wish.timeout {
                     self.start_watch(i, span, now);
@@ -138,15 +146,13 @@ impl Oracle {
             }
             TimeoutOutcome::Extend(_) => {
                 self.coverage.see(Seen::ExtendRefused);
-                self.stats.strikes += 1;
-                self.end(i, Outcome::TimedOut(Errno::ETIME));
+                self.guilty(i, Errno::ETIME, now);
             }
-            TimeoutOutcome::Handled(error) => {
-                self.stats.strikes += 1;
-                self.end(i, Outcome::TimedOut(error));
+            TimeoutOutcome::Handled(error) => self.guilty(i, error, now),
+            TimeoutOutcome::Reset => {
+                self.recovery = Some((seqno, false));
+                self.stats.recoveries += 1;
             }
-            // No operation answers so yet.
-            TimeoutOutcome::Reset => {}
             TimeoutOutcome::DeviceGone => {
                 self.end(i, Outcome::TimedOut(Errno::ENODEV));
                 self.kill(Errno::ENODEV);
@@ -154,4 +160,8 @@ impl Oracle {
         }
         true
     }
+}
+
+fn is_asked(job: &super::Job) -> bool {
+    matches!(job.callback, Some(Callback::Timeout(_)))
 }

@@ -17,7 +17,7 @@ impl Oracle {
         let is_run = |by: &Callback| match (by, visit) {
             (Callback::Run(by), Some(visit)) => *by == visit,
             (Callback::Run(_), None) => true,
-            (Callback::Timeout(_), _) => false,
+            (Callback::Timeout(_) | Callback::Walk | Callback::Replay, _) => false,
         };
         let lent = self.jobs.iter().filter_map(|job| job.callback.as_ref());
         lent.filter(|by| is_run(by)).count()
@@ -35,7 +35,7 @@ impl Oracle {
     }
 
     fn driver_may_be_called(&self) -> bool {
-        self.suspends == 0 && !self.unbound && !self.is_asking()
+        !self.is_held() && !self.unbound && !self.is_asking()
     }
 
     /// The head of the line, if its fence can signal.
@@ -52,10 +52,23 @@ impl Oracle {
         oldest.is_some_and(|job| job.state == State::Signalled && job.callback.is_none())
     }
 
+    /// The job's time is up, or that of the whole queue.
+    fn is_up(&self, i: usize) -> bool {
+        self.overdue || self.jobs[i].watch == Watch::Up
+    }
+
+    /// The timer is to be set for the end of closing.
+    fn limit(&self) -> Option<u64> {
+        let limit = self.limit.filter(|_| !self.jobs.is_empty())?;
+        self.timer
+            .is_none_or(|timer| timer > limit)
+            .then_some(limit)
+    }
+
     /// The head of the line, if its time is up and the driver may be asked.
     fn timeout(&self) -> Option<usize> {
         let i = self.head()?;
-        let up = self.jobs[i].state == State::Pending && self.jobs[i].watch == Watch::Up;
+        let up = self.jobs[i].state == State::Pending && self.is_up(i);
         (up && self.driver_may_be_called() && self.runs_of(None) == 0).then_some(i)
     }
 
@@ -78,6 +91,9 @@ impl Oracle {
         if self.jobs.is_empty() {
             return self.closed_is_due();
         }
+        if self.limit().is_some() {
+            return true;
+        }
         let Some(job) = self.head().map(|i| &self.jobs[i]) else {
             return false;
         };
@@ -86,7 +102,7 @@ impl Oracle {
             Watch::Until(at) => self.timer.is_none_or(|timer| timer > at),
             Watch::Stopped { .. } | Watch::Up => false,
         };
-        job.state == State::Pending && !self.is_asking() && set_too_late
+        job.state == State::Pending && !self.is_asking() && !self.overdue && set_too_late
     }
 
     /// True if a worker that came now would have something to do.
@@ -95,11 +111,13 @@ impl Oracle {
             || self.reap()
             || self.timeout().is_some()
             || self.run(None).is_some()
+            || self.recovery.is_some_and(|(_, told)| !told)
             || self.closed_is_due()
     }
 
     fn closed_is_due(&self) -> bool {
-        self.jobs.is_empty() && self.lifecycle != Lifecycle::Open && !self.told_closed
+        let over = self.jobs.is_empty() && self.lifecycle != Lifecycle::Open;
+        over && !self.told_closed && !self.stopped && self.recovery.is_none()
     }
 }
 
@@ -128,6 +146,11 @@ impl Oracle {
         }
         if let Some(effect) = self.choose_timeout(visit, context, now) {
             return Some(effect);
+        }
+        if let (Some((seqno, false)), Context::Worker) = (self.recovery, context) {
+            self.recovery = Some((seqno, true));
+            let job = JobId::from_seqno(seqno);
+            return Some(Effect::Recover { job });
         }
         if let Some(effect) = self.choose_run(visit, context) {
             return Some(effect);
@@ -162,16 +185,24 @@ impl Oracle {
     }
 
     fn choose_timeout(&mut self, visit: VisitId, context: Context, now: u64) -> Option<Effect> {
+        if let Some(limit) = self.limit() {
+            self.timer = Some(limit);
+            let at = Time::from_ns(limit);
+            return Some(Effect::ArmTimer { at });
+        }
         if let (Some(i), Context::Worker) = (self.timeout(), context) {
             self.jobs[i].callback = Some(Callback::Timeout(visit));
             self.stats.timeouts += 1;
             return Some(Effect::TimedOut {
                 job: JobId::from_seqno(self.jobs[i].seqno),
-                extensions_left: self.config.extensions_max - self.jobs[i].extensions,
+                extensions_left: match self.overdue {
+                    true => 0,
+                    false => self.config.extensions_max - self.jobs[i].extensions,
+                },
             });
         }
         let i = self.head()?;
-        if self.jobs[i].state != State::Pending || self.is_asking() {
+        if self.jobs[i].state != State::Pending || self.is_asking() || self.is_up(i) {
             return None;
         }
         if let (Watch::NotStarted, Some(span)) = (self.jobs[i].watch, self.jobs[i].wish.timeout) {
@@ -189,7 +220,7 @@ impl Oracle {
     }
 
     pub(super) fn start_watch(&mut self, i: usize, span: u64, now: u64) {
-        self.jobs[i].watch = if self.suspends == 0 {
+        self.jobs[i].watch = if !self.is_held() {
             Watch::Until(now.saturating_add(span))
         } else {
             Watch::Stopped { left: span }

@@ -3,7 +3,7 @@
 
 use ringfence_core::Errno;
 
-use super::judge::{promise, Verdict};
+use crate::judge::{promise, Verdict};
 
 /// How far a fence is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,8 +6,9 @@ use std::fmt;
 use ringfence_core::{ClosePolicy, Context};
 
 use super::scenario::{Reach, Scenario};
-use crate::op::{Op, Pick, ReplayAnswer, WalkAnswer};
+use crate::op::{Op, Pick};
 use crate::prng::Prng;
+use crate::swarm::draw_walk;
 
 /// What is done from inside a driver callback or a fence callback.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -339,25 +340,5 @@ fn draw_queue_op(prng: &mut Prng, kind: usize, style: &Style) -> Op {
             cost: prng.byte() & style.cost_bits,
             open: style.open(prng),
         },
-    }
-}
-
-fn draw_walk(prng: &mut Prng) -> Op {
-    match prng.below(8) {
-        0..=2 => Op::Walk(prng.below(3) as u8),
-        3 | 4 => Op::Walked(prng.pick(&[
-            WalkAnswer::Keep,
-            WalkAnswer::Completed,
-            WalkAnswer::Failed,
-            WalkAnswer::Cancelled,
-            WalkAnswer::TimedOut,
-        ])),
-        5 | 6 => Op::Replay,
-        _ => Op::Replayed(prng.pick(&[
-            ReplayAnswer::Pending,
-            ReplayAnswer::Pending,
-            ReplayAnswer::Done,
-            ReplayAnswer::Failed,
-        ])),
     }
 }

@@ -21,15 +21,15 @@ use super::canary::Plant;
 use super::coverage::{Fault, SimCoverage};
 use super::device::Device;
 use super::fences::Fences;
-use super::judge::{Fact, Judge, Verdict, VisitId};
 use super::log::{Detail, Event, LogLine, Recorder};
 use super::plan::SimOp;
 use super::port::Port;
 use super::scenario::{Scenario, Shape};
 use super::Summary;
+use crate::judge::{Fact, Judge, Verdict, VisitId};
 use crate::oracle::WorkerIs;
 
-pub(crate) use super::judge::Wish;
+pub(crate) use crate::judge::Wish;
 use rescue::Rescue;
 
 /// Who has stopped a queue.

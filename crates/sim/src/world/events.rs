@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use ringfence_core::{
-    Cancelled, Completed, Errno, OnDependencyError, PrepareError, Refused, Request, RunOutcome,
-    Timeout,
+    Attempt, Cancelled, Completed, Errno, OnDependencyError, PrepareError, Refused, Request,
+    RunOutcome, Timeout,
 };
 
 use super::{error_of, World};
-use crate::check::{History, Verdict};
 use crate::coverage::Seen;
+use crate::judge::{Place, Verdict, Wish};
 use crate::op::{Op, Pick, RunAnswer};
 
 impl World {
@@ -41,24 +41,44 @@ impl World {
             Op::Dependency { job, ok } => self.dependency(op, job, ok),
             Op::Resource(job) => self.resource(job),
             Op::Cancel(job) => self.cancel(op, job),
-            Op::Complete { job, ok } => match self.choose(job, History::on_hardware) {
-                Some(job) => self.complete(job, result(ok, error_of(op))),
+            Op::Complete { job, ok } => match self.choose(job, super::on_hardware) {
+                Some(job) => {
+                    let attempt = self.subject.queue.attempt(job).unwrap_or_default();
+                    self.complete(job, attempt, result(ok, error_of(op)))
+                }
                 None => Ok(()),
             },
+            Op::Stale { job, ok } => {
+                let replayed =
+                    |fact: &crate::judge::Fact| fact.attempt != 0 && fact.place == Place::Hardware;
+                match self.choose(job, replayed) {
+                    Some(job) => self.complete(job, Attempt::FIRST, result(ok, error_of(op))),
+                    None => Ok(()),
+                }
+            }
             Op::Timer { due } => self.timer(due),
             Op::Advance(by) => {
                 self.now += u64::from(by);
                 Ok(())
             }
             Op::Trigger => self.trigger(),
-            Op::Kill | Op::Unbind | Op::Close(_) | Op::Suspend | Op::Resume => self.whole(op),
+            Op::Kill
+            | Op::Unbind
+            | Op::Close(_)
+            | Op::Abandon(_)
+            | Op::Suspend
+            | Op::Resume
+            | Op::Strike => self.whole(op),
+            Op::Stop | Op::Start | Op::Walk(_) | Op::Walked(_) | Op::Replay | Op::Replayed(_) => {
+                self.recovery(op)
+            }
             _ => self.visit_op(op),
         }
     }
 
     fn prepare(&mut self, cost: u8, timeout: u8, on_error: u8) -> Result<bool, String> {
         let request = Request {
-            cost: u32::from(cost) % (self.credits.saturating_add(2)),
+            cost: u32::from(cost) % self.history.config.credits.saturating_add(2),
             timeout: match timeout {
                 0 => Timeout::Inherit,
                 1 => Timeout::Never,
@@ -73,49 +93,56 @@ impl World {
         let got = self.subject.queue.prepare(request);
         let told = got.as_ref().map(|_| ()).map_err(|error| *error);
         self.same(&told, |oracle| oracle.prepare(request))?;
+        let entries = self.subject.queue.capacity() as usize;
+        let verdict = self
+            .history
+            .prepare(request.cost, self.rooms.len(), entries, told);
+        self.heard(verdict)?;
         let room = match got {
             Ok(room) => room,
             Err(error) => {
                 self.see(match error {
                     PrepareError::Full => Seen::PrepareFull,
                     PrepareError::CostAboveLimit { .. } => Seen::PrepareCost,
-                    PrepareError::Closed | PrepareError::Banned => Seen::PrepareClosed,
+                    PrepareError::Closed => Seen::PrepareClosed,
+                    PrepareError::Banned => Seen::PrepareBanned,
                     PrepareError::Killed(_) => Seen::PrepareKilled,
                 });
                 return Ok(false);
             }
         };
-        let timeout = match request.timeout {
-            Timeout::Inherit => self.timeout,
-            Timeout::Never => None,
-            Timeout::After(span) => Some(crate::oracle::whole_ns(span)),
+        let wish = Wish {
+            cost: request.cost,
+            timeout: match timeout {
+                0 => self.history.timeout(),
+                1 => 0,
+                tens => u64::from(tens) * 10,
+            },
+            run_on_error: match on_error {
+                0 => self.history.runs_on_error(),
+                1 => false,
+                _ => true,
+            },
         };
-        let runs = match on_error {
-            0 => self.run_on_error,
-            1 => false,
-            _ => true,
-        };
-        self.rooms.push((room, timeout, runs));
+        self.rooms.push((room, wish));
         Ok(true)
     }
 
     fn arm(&mut self, room: usize) -> Result<u64, String> {
-        let (room_of_core, timeout, runs) = self.rooms.swap_remove(room);
-        let cost = room_of_core.cost();
+        let (room_of_core, wish) = self.rooms.swap_remove(room);
         let job = self.subject.queue.arm(room_of_core);
         let seqno = job.map_err(|error| error.to_string())?.seqno();
         self.same(&seqno, |oracle| oracle.arm(room))?;
-        self.next_seqno = seqno.wrapping_add(1);
         if seqno == 0 {
             self.see(Seen::Wrapped);
         }
-        let verdict = self.history.arm(seqno, cost, timeout, runs);
+        let verdict = self.history.arm(seqno, wish, 0);
         self.heard(verdict)?;
         Ok(seqno)
     }
 
     fn submit(&mut self, job: Pick, open: u32, abandoned: bool) -> Verdict {
-        let Some(job) = self.choose(job, History::armed_only) else {
+        let Some(job) = self.choose(job, |fact| fact.place == Place::Armed) else {
             return Ok(());
         };
         let now = self.time();
@@ -123,14 +150,13 @@ impl World {
         let seqno = job.seqno();
         self.same(&got.is_ok(), |oracle| oracle.submit(seqno, open, abandoned))?;
         self.note_refusal(got);
-        if got.is_err() {
-            return Ok(());
+        if got.is_ok() {
+            self.unvisited = true;
+            if self.history.lifecycle() != ringfence_core::Lifecycle::Open {
+                self.see(Seen::SubmittedLate);
+            }
         }
-        self.unvisited = true;
-        if self.history.is_over() {
-            self.see(Seen::SubmittedLate);
-        }
-        let verdict = self.history.submit(seqno, open, abandoned);
+        let verdict = self.history.submit(seqno, open, abandoned, got.is_ok());
         self.heard(verdict)
     }
 
@@ -139,15 +165,18 @@ impl World {
             return Ok(());
         }
         let seqno = self.arm(self.rooms.len() - 1)?;
-        let armed = self.history.armed_only();
-        let at = armed.iter().position(|other| *other == seqno).unwrap_or(0);
+        let armed = |fact: &&crate::judge::Fact| fact.place == Place::Armed;
+        let judge = &self.history;
+        let older = judge.find(seqno).map_or(0, |i| {
+            judge.facts[judge.reaped..i].iter().filter(armed).count()
+        });
         // More armed jobs than a byte can tell would only make this submit another one.
-        self.submit(Pick::Fit(at as u8), u32::from(open), false)?;
+        self.submit(Pick::Fit(older as u8), u32::from(open), false)?;
         self.serve(ringfence_core::Context::Submit, RunAnswer::Pending, 40)
     }
 
     fn dependency(&mut self, op: &Op, job: Pick, ok: bool) -> Verdict {
-        let Some(job) = self.choose(job, History::waiting_for_fences) else {
+        let Some(job) = self.choose(job, |fact| fact.place == Place::Line && fact.open > 0) else {
             return Ok(());
         };
         let result = result(ok, error_of(op));
@@ -155,33 +184,30 @@ impl World {
         let seqno = job.seqno();
         self.same(&got.is_ok(), |oracle| oracle.dependency(seqno, result))?;
         self.note_refusal(got);
-        if got.is_err() {
-            // A job that was killed waits no more; its fences signal all the same.
+        self.unvisited |= got.is_ok();
+        if self.history.find(seqno).is_none() {
             return Ok(());
         }
-        self.unvisited = true;
-        let verdict = self.history.dependency(seqno, result);
+        let verdict = self.history.dependency(seqno, result, got.is_ok());
         self.heard(verdict)
     }
 
     fn resource(&mut self, job: Pick) -> Verdict {
-        let Some(job) = self.choose(job, History::waiting_for_resources) else {
+        let Some(job) = self.choose(job, |fact| fact.resource_wait) else {
             return Ok(());
         };
         let got = self.subject.queue.resource_signalled(job);
         let seqno = job.seqno();
         self.same(&got.is_ok(), |oracle| oracle.resource(seqno))?;
         self.note_refusal(got);
-        if got.is_err() && self.history.resource(seqno).is_err() {
-            return Ok(());
-        }
-        self.unvisited = true;
-        let verdict = self.history.resource(seqno);
+        self.unvisited |= got.is_ok();
+        let verdict = self.history.resource(seqno, got.is_ok());
         self.heard(verdict)
     }
 
     fn cancel(&mut self, op: &Op, job: Pick) -> Verdict {
-        let Some(job) = self.choose(job, History::not_started) else {
+        let Some(job) = self.choose(job, |fact| matches!(fact.place, Place::Armed | Place::Line))
+        else {
             return Ok(());
         };
         let error = error_of(op);
@@ -194,22 +220,20 @@ impl World {
             Some(false) => Seen::CancelTooLate,
             None => Seen::CancelUnknown,
         });
-        let Some(granted) = granted else {
-            return Ok(());
-        };
-        self.unvisited = true;
-        let verdict = self.history.cancel(seqno, error, granted);
+        self.unvisited |= granted.is_some();
+        let verdict = self.history.cancel(seqno, error, got.ok());
         self.heard(verdict)
     }
 
     pub(super) fn complete(
         &mut self,
         job: ringfence_core::JobId,
+        attempt: Attempt,
         result: Result<(), Errno>,
     ) -> Verdict {
-        let got = self.subject.complete(job, result);
-        let seqno = job.seqno();
-        self.same(&got, |oracle| oracle.complete(seqno, result))?;
+        let got = self.subject.complete(job, attempt, result);
+        let (seqno, replays) = (job.seqno(), attempt.replays());
+        self.same(&got, |oracle| oracle.complete(seqno, replays, result))?;
         self.unvisited = true;
         let finished = got == Completed::Finished;
         self.see(if finished {
@@ -217,7 +241,7 @@ impl World {
         } else {
             Seen::CompletionLate
         });
-        let verdict = self.history.complete(seqno, result, finished);
+        let verdict = self.history.complete(seqno, replays, result, got);
         self.heard(verdict)
     }
 
@@ -229,6 +253,7 @@ impl World {
         self.unvisited = true;
         let (now, at) = (self.now, self.time());
         self.subject.timer_fired(at);
+        self.history.timer(now);
         self.same(&(), |oracle| oracle.timer_fired(now))
     }
 
@@ -251,18 +276,28 @@ impl World {
         match op {
             Op::Kill => {
                 self.subject.queue.kill(error);
-                self.history.kill(error);
+                self.history.kill(error, now);
                 self.same(&(), |oracle| oracle.kill(error))
             }
             Op::Unbind => {
                 self.subject.queue.unbind(error);
-                self.history.unbind(error);
+                self.history.unbind(error, now);
                 self.same(&(), |oracle| oracle.unbind(error))
             }
             Op::Close(policy) => {
-                self.subject.queue.close(*policy, self.time());
-                self.history.close(*policy);
-                self.same(&(), |oracle| oracle.close(*policy))
+                self.subject.queue.close(*policy, at);
+                self.history.close(*policy, now);
+                self.same(&(), |oracle| oracle.close(*policy, now))
+            }
+            Op::Abandon(policy) => {
+                self.subject.queue.abandon(*policy, at);
+                self.history.abandon(*policy, now);
+                self.same(&(), |oracle| oracle.abandon(*policy, now))
+            }
+            Op::Strike => {
+                self.subject.queue.strike(at);
+                self.history.strike(now);
+                self.same(&(), |oracle| oracle.strike(now))
             }
             Op::Suspend => {
                 self.subject.suspend(at);
@@ -271,7 +306,8 @@ impl World {
             }
             _ => {
                 let got = self.subject.resume(at);
-                self.history.resume(now);
+                let verdict = self.history.resume(now, got);
+                self.heard(verdict)?;
                 if !got {
                     self.see(Seen::ResumeRefused);
                 }
@@ -285,9 +321,10 @@ impl World {
         self.see(match error {
             Refused::Unknown => Seen::RefusedUnknown,
             Refused::Illegal { .. } => Seen::RefusedIllegal,
-            Refused::NotHeld | Refused::Stopped | Refused::NotQuiet | Refused::Overdue => {
-                Seen::RefusedNotHeld
-            }
+            Refused::NotHeld => Seen::RefusedNotHeld,
+            Refused::Stopped => Seen::RefusedStopped,
+            Refused::NotQuiet => Seen::RefusedNotQuiet,
+            Refused::Overdue => Seen::RefusedOverdue,
             Refused::Count => Seen::RefusedCount,
         });
     }

@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use ringfence_core::{Context, Effect, Errno, JobId, TimeoutOutcome, Visit, WorkerRest};
+use ringfence_core::{Attempt, Context, Effect, Errno, JobId, TimeoutOutcome, Visit, WorkerRest};
 
 use super::events::outcome_of;
 use super::{HostVisit, World};
-use crate::check::Verdict as Judged;
 use crate::coverage::Seen;
+use crate::judge::Verdict as Judged;
 use crate::op::{Foul, Op, RunAnswer, Verdict};
 use crate::oracle::{WorkerIs, BATCH};
 
@@ -155,6 +155,7 @@ impl World {
         let Some(effect) = got else {
             if !self.visits[at].owes() {
                 self.unvisited = false;
+                self.visited = now;
                 if context != Context::Worker {
                     self.visits.swap_remove(at);
                 }
@@ -184,7 +185,7 @@ impl World {
         };
         if let Some(ok) = completed {
             let result = if ok { Ok(()) } else { Err(Errno::EFAULT) };
-            self.complete(job, result)?;
+            self.complete(job, Attempt::FIRST, result)?;
         }
         let (seqno, outcome, running) = (
             job.seqno(),
@@ -205,8 +206,8 @@ impl World {
             RunAnswer::Failed => Seen::RunFailed,
             RunAnswer::NoResources => Seen::RunNoResources,
         });
-        let verdict = self.history.run_returned(seqno, outcome, self.now);
-        self.heard(verdict)?;
+        let verdict = self.history.run_returned(id, seqno, outcome, self.now);
+        self.heard(verdict.map(drop))?;
         let runs = &mut self.visits[at].runs;
         runs.pop_front();
         if running && answer == RunAnswer::NoResources {
@@ -264,7 +265,7 @@ impl World {
         visit.runs.clear();
         got.map_err(|error| format!("runs were not taken back: {error}"))?;
         self.unvisited = true;
-        self.history.hand_back(Some(id));
+        self.history.hand_back(id);
         self.same(&(), |oracle| oracle.hand_back(id))
     }
 
@@ -309,9 +310,19 @@ impl World {
         let Some(at) = usize::from(visit).checked_rem(self.visits.len()) else {
             return Ok(());
         };
-        let mut jobs = self.history.any();
-        jobs.push(self.next_seqno);
-        let job = JobId::from_seqno(jobs[usize::from(job) % jobs.len()]);
+        let judge = &self.history;
+        let index = judge.nth(job, |_| true).unwrap_or(judge.facts.len());
+        let job = JobId::from_seqno(judge.seqno(index));
+        if foul == Foul::Walk {
+            return match self.foul_walk(job) {
+                Ok(false) => Ok(()),
+                Ok(true) => Err(format!("{job:?} was taken back and was not lent")),
+                Err(error) => {
+                    self.note_refusal(Err(error));
+                    Ok(())
+                }
+            };
+        }
         let at_time = self.time();
         let visit = &mut self.visits[at];
         let core = &mut visit.core;

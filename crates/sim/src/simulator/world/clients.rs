@@ -8,9 +8,9 @@ use ringfence_core::{
 };
 
 use super::super::coverage::{End, Fault, Fed, Recovered};
-use super::super::judge::{Place, Verdict};
 use super::super::log::{Detail, Event};
 use super::{Wish, World};
+use crate::judge::{Place, Verdict};
 use crate::op::{Op, Pick};
 
 impl World {

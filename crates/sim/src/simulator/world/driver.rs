@@ -9,11 +9,11 @@ use ringfence_core::{
 
 use super::super::coverage::{Fault, Recovered};
 use super::super::device::{Health, Slot, Written, NEVER};
-use super::super::judge::{Place, Verdict};
 use super::super::log::{Detail, Event};
 use super::super::plan::Inside;
 use super::super::scenario::Patience;
 use super::World;
+use crate::judge::{Place, Verdict};
 use crate::op::Op;
 
 /// What comes of putting a job on a ring.
@@ -352,7 +352,7 @@ impl World {
         result: Result<(), Errno>,
     ) -> Verdict {
         use super::super::coverage::Fed;
-        use super::super::judge::Loan;
+        use crate::judge::Loan;
         let line = &mut self.lines[usize::from(queue)];
         self.coverage
             .fed(Fed::Complete, line.port.look().state(job));

@@ -5,9 +5,9 @@ use ringfence_core::{Context, Errno};
 
 use super::super::coverage::Fault;
 use super::super::device::Health;
-use super::super::judge::Verdict;
 use super::super::log::{Detail, Event};
 use super::World;
+use crate::judge::Verdict;
 
 impl World {
     /// An interrupt of a ring arrives: its handler reports what was written.

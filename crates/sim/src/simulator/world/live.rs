@@ -4,10 +4,10 @@
 use ringfence_core::{Context, JobId};
 
 use super::super::device::{Health, NEVER};
-use super::super::judge::{Loan, Place, Verdict};
 use super::super::log::{Detail, Event};
 use super::super::plan::Inside;
 use super::{Holder, World};
+use crate::judge::{Loan, Place, Verdict};
 use crate::oracle::WorkerIs;
 
 /// More rounds than any run needs.

@@ -7,10 +7,10 @@ use ringfence_core::{Context, Errno, JobId, Outcome, Walked};
 
 use super::super::coverage::{Fault, Recovered};
 use super::super::device::Health;
-use super::super::judge::{Loan, Place, Verdict};
 use super::super::log::{Detail, Event};
 use super::super::scenario::{Reach, Rest};
 use super::{Holder, World};
+use crate::judge::{Loan, Place, Verdict};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Phase {

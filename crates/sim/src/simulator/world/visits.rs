@@ -4,10 +4,10 @@
 use ringfence_core::{Context, Effect, JobId, Outcome, RunOutcome, TimeoutOutcome, WorkerRest};
 
 use super::super::coverage::{effect_index, End, Recovered};
-use super::super::judge::Verdict;
 use super::super::log::{Detail, Event};
 use super::super::plan::Inside;
 use super::{job_of, HostVisit, World};
+use crate::judge::Verdict;
 use crate::oracle::WorkerIs;
 
 /// What a visit will say of the effect that it has acted on.
@@ -331,13 +331,13 @@ impl World {
         let line = &mut self.lines[usize::from(queue)];
         let before = (line.judge.is_banned(), line.judge.is_killed());
         let i = line.judge.index(job.seqno())?;
-        let over = line.judge.facts[i].place != super::super::judge::Place::Hardware;
+        let over = line.judge.facts[i].place != crate::judge::Place::Hardware;
         line.port
             .timed_out_returned(&mut visit.core, job, verdict, time)
             .map_err(|error| format!("the verdict on {job:?} was refused: {error}"))?;
         line.inside -= 1;
         line.judge.verdict(job.seqno(), verdict, now)?;
-        let used_up = line.judge.facts[i].place == super::super::judge::Place::Over;
+        let used_up = line.judge.facts[i].place == crate::judge::Place::Over;
         let banned = line.judge.is_banned() && !before.0;
         let what = match verdict {
             _ if over => Recovered::AnswerLate,

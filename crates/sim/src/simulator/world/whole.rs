@@ -5,10 +5,10 @@ use ringfence_core::{ClosePolicy, Context, Errno, JobId, Outcome, ReplayOutcome,
 
 use super::super::canary::Canary;
 use super::super::coverage::{Fault, Fed, Recovered};
-use super::super::judge::{Loan, Verdict};
 use super::super::log::{Detail, Event};
 use super::super::plan::Inside;
 use super::{Holder, World};
+use crate::judge::{Loan, Verdict};
 use crate::op::{Op, ReplayAnswer, WalkAnswer};
 use crate::oracle::WorkerIs;
 

@@ -12,11 +12,21 @@ mod rest;
 use ringfence_core::state::JobEvent;
 use ringfence_core::{ClosePolicy, Config, Errno, Lifecycle, OnDependencyError, Outcome, State};
 
-pub(crate) use crate::check::{promise, Verdict};
 pub(crate) use events::Wish;
 
-/// The number of a visit, never used twice in a run.
-pub(crate) type VisitId = u32;
+pub(crate) use crate::oracle::VisitId;
+
+/// Says which promise was broken.
+pub(crate) type Verdict = Result<(), String>;
+
+/// Fails with a message unless `holds`.
+pub(crate) fn promise(holds: bool, message: impl FnOnce() -> String) -> Verdict {
+    if holds {
+        Ok(())
+    } else {
+        Err(message())
+    }
+}
 
 /// Where a job is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
