@@ -125,8 +125,9 @@ impl Device {
     }
 
     /// Has the recovery called for the queue with this fence context, as for a fault that an
-    /// interrupt reports. Several requests before the call are one; so are those that come before
-    /// somebody else stops the queue.
+    /// interrupt reports. Several requests before the call are one; so are those before the recovery
+    /// stops the queue, on whosever behalf. A queue that is closed and empty by then has nothing to
+    /// recover, and is left out.
     ///
     /// Neither sleeps, allocates nor takes a lock: for interrupt handlers.
     ///
@@ -155,7 +156,7 @@ impl Device {
     /// that has stopped queues of it. Nothing is done then.
     pub fn unbind(&self) -> Result<(), UnbindError> {
         let scope = &self.scope;
-        if callback::inside(scope.id()) || callback::recovering(scope.id()) {
+        if callback::inside(scope.id()) || callback::recovering(scope.id()).is_some() {
             return Err(UnbindError::InCallback);
         }
         if scope.is_held_here() {

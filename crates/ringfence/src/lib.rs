@@ -36,7 +36,9 @@ pub use executor::{Executor, Pool};
 pub use fence::{Fence, Signaller, Timeline};
 pub use job::{Armed, Guarded, NotCovered, PrepareFailed, Prepared, SubmissionGuard};
 pub use observe::{Event, EventKind, Observer};
-pub use queue::{BuildError, Builder, LongRunning, Mode, NoSuchJob, Normal, Queue};
+pub use queue::{
+    BuildError, Builder, InspectError, Inspection, LongRunning, Mode, NoSuchJob, Normal, Queue,
+};
 pub use recovery::{Hang, Recovery, RequestError};
 pub use ringfence_core::{
     Attempt, Ban, Cancelled, ClosePolicy, Errno, OnDependencyError, Outcome, PrepareError, Request,

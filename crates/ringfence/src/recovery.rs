@@ -29,8 +29,8 @@ pub trait Recovery: Send + 'static {
     /// for a fence of the device, nor allocate. It counts as a driver callback: none runs after
     /// [`Device::unbind`].
     ///
-    /// A queue that still wants a recovery when this returns has its job fail with `ETIME`, and
-    /// goes on. If this panics, every queue of the device is killed with `EOWNERDEAD`, and there is
+    /// A queue that has not been stopped when this returns, and still wants it, has its job fail with
+    /// `ETIME`, and goes on. A job that was kept has its whole time before it. If this panics, every queue of the device is killed with `EOWNERDEAD`, and there is
     /// no recovery any more.
     fn recover(&mut self, device: &Device, hang: &Hang<'_>);
 }
@@ -70,8 +70,11 @@ impl<'call> Hang<'call> {
         self.queue.name()
     }
 
-    /// The job at which a timeout callback found the hang, which may have ended meanwhile. `None`
-    /// if recovery was [requested](Device::request_recovery).
+    /// The job at which a timeout callback found the hang. `None` if recovery was
+    /// [requested](Device::request_recovery). It may have ended meanwhile, and another may hang: what
+    /// is to blame once the queue is stopped, [`StoppedQueue::wants_recovery`] says.
+    ///
+    /// [`StoppedQueue::wants_recovery`]: crate::StoppedQueue::wants_recovery
     pub fn seqno(&self) -> Option<u64> {
         self.seqno
     }

@@ -120,6 +120,8 @@ pub(crate) struct State<D: Driver> {
     driver_goes: bool,
     /// What core has lent to the walk. It is taken back when its holder is forgotten.
     pub(crate) lent: Option<JobId>,
+    /// The wish for a recovery that there was when the queue was stopped.
+    wish: Option<(JobId, Attempt)>,
 }
 
 /// What a queue is made of.
@@ -187,6 +189,7 @@ impl<D: Driver> Shared<D> {
                     driver_leaving: false,
                     driver_goes: false,
                     lent: None,
+                    wish: None,
                 }),
                 driver: UnsafeCell::new(Some(making.driver)),
                 interrupt: AtomicBool::new(false),

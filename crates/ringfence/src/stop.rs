@@ -8,7 +8,8 @@
 //! fences signal. A job that completes while the walk has it is not punished and not freed.
 //!
 //! Queues of one device are stopped by one thread at a time, so that two recoveries of a device
-//! never overlap, whoever begins them.
+//! never overlap, whoever begins them. A wish for a recovery that another thread's stop gets in the
+//! way of is not lost: unless that has ended or replayed the job, the driver is asked again after.
 
 mod device;
 mod walk;

@@ -29,28 +29,39 @@ pub(crate) fn enter<R>(device: u64, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-crate::sync::thread_cell! {
-    // The device whose recovery this thread is in, or 0. Queues that it stops are quiet, so it may
-    // do what a driver callback may not; but unbind would wait for it.
-    static RECOVERING: Cell<u64> = Cell::new(0);
+/// What a recovery was called for.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) device: u64,
+    /// The fence context of the queue.
+    pub(crate) context: u64,
+    /// The job at which a timeout callback found a hang.
+    pub(crate) seqno: Option<u64>,
 }
 
-/// Runs `f` as the recovery of `device`.
-pub(crate) fn recover<R>(device: u64, f: impl FnOnce() -> R) -> R {
+crate::sync::thread_cell! {
+    // The recovery that this thread is in. Queues that it stops are quiet, so it may do what a
+    // driver callback may not; but unbind would wait for it.
+    static RECOVERING: Cell<Option<Call>> = Cell::new(None);
+}
+
+/// Runs `f` as a recovery.
+pub(crate) fn recover<R>(call: Call, f: impl FnOnce() -> R) -> R {
     /// Leaves on unwinding too.
-    struct Leave(u64);
+    struct Leave(Option<Call>);
     impl Drop for Leave {
         fn drop(&mut self) {
             RECOVERING.with(|recovering| recovering.set(self.0));
         }
     }
-    let _leave = Leave(RECOVERING.with(|recovering| recovering.replace(device)));
+    let _leave = Leave(RECOVERING.with(|recovering| recovering.replace(Some(call))));
     f()
 }
 
-/// True in the recovery of `device`.
-pub(crate) fn recovering(device: u64) -> bool {
-    RECOVERING.with(Cell::get) == device
+/// The recovery of `device` that this thread is in.
+pub(crate) fn recovering(device: u64) -> Option<Call> {
+    let call = RECOVERING.with(Cell::get);
+    call.filter(|call| call.device == device)
 }
 
 /// Runs an interrupt handler: what this thread was in does not count, and what it does now is done

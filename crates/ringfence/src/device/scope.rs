@@ -23,6 +23,9 @@ pub(crate) trait Member: Send + Sync {
     /// The job because of which its driver wants a recovery.
     fn wants_recovery(&self) -> Option<u64>;
 
+    /// True once the queue has let go of its driver, or is about to.
+    fn is_over(&self) -> bool;
+
     /// Lets no driver callback begin. Who calls holds the device's [`Hold`].
     fn hold_still(self: Arc<Self>) -> Result<(), StopError>;
 

@@ -137,7 +137,12 @@ impl Shared {
         }
         // As in a callback: its drop must not unbind, and so wait for itself.
         let _panic = catch_unwind(AssertUnwindSafe(|| {
-            callback::recover(id, || drop(recovery));
+            let call = callback::Call {
+                device: id,
+                context: 0,
+                seqno: None,
+            };
+            callback::recover(call, || drop(recovery));
         }));
         *self.over.lock() = true;
         self.is_over.notify_all();
@@ -154,7 +159,7 @@ impl Shared {
             let slot = self.slots.find(queue.context());
             let requested = slot.is_some_and(|slot| slot.requested.swap(false, Ordering::AcqRel));
             let seqno = queue.wants_recovery();
-            if requested || seqno.is_some() {
+            if (requested && !queue.is_over()) || seqno.is_some() {
                 call(recovery, device, queue, seqno)?;
             }
         }
@@ -174,16 +179,22 @@ fn call(
         seqno,
         _call: std::marker::PhantomData,
     };
-    callback::recover(device.scope.id(), || {
+    let call = callback::Call {
+        device: device.scope.id(),
+        context: hang.context(),
+        seqno,
+    };
+    callback::recover(call, || {
         catch_unwind(AssertUnwindSafe(|| recovery.recover(device, &hang)))?;
-        give_up(device, hang.queue);
+        give_up(device, hang.queue, seqno);
         Ok(())
     })
 }
 
-/// A queue for which nothing was done must not hold still for ever: its job fails.
-fn give_up(device: &Device, queue: Arc<dyn Member>) {
-    if queue.wants_recovery().is_none() {
+/// A queue for which nothing was done must not hold still for ever: its job fails. One that has
+/// asked because of another job meanwhile is served for that.
+fn give_up(device: &Device, queue: Arc<dyn Member>, seqno: Option<u64>) {
+    if seqno.is_none() || queue.wants_recovery() != seqno {
         return;
     }
     // Refused, it is closed or about to be unbound: nothing holds still there.
@@ -191,7 +202,7 @@ fn give_up(device: &Device, queue: Arc<dyn Member>) {
         return;
     };
     let queue = stop.member();
-    if let Some(seqno) = queue.wants_recovery() {
+    if let Some(seqno) = seqno.filter(|_| queue.wants_recovery() == seqno) {
         let guilty = [(queue.context(), seqno, Errno::ETIME)];
         Arc::clone(queue).recover(Guilt(&guilty), Rest::Keep);
     }

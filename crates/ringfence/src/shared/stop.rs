@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ringfence_core::{self as core_queue, Attempt, Context, JobId, Standing, Visit, Walked};
 
-use super::{Core, Shared};
+use super::{Core, Shared, State};
 use crate::clock::{monotonic, LazyNow};
 use crate::device::{callback, Member};
 use crate::driver::{Driver, Replay};
@@ -33,7 +33,7 @@ impl<D: Driver> Member for Shared<D> {
     }
 
     fn hold_still(self: Arc<Self>) -> Result<(), StopError> {
-        if let Some(desk) = self.scope.desk() {
+        if let (Some(desk), Some(_)) = (self.scope.desk(), self.recovery_here()) {
             // Whatever was requested is being dealt with. What comes from now on counts anew.
             desk.take_request(self.context());
         }
@@ -53,15 +53,29 @@ impl<D: Driver> Member for Shared<D> {
 
     fn await_quiet(&self) {
         let state = self.lock();
-        drop(self.wait_outside(state, |state| !state.core.is_quiet()));
+        let mut state = self.wait_outside(state, |state| !state.core.is_quiet());
+        state.wish = state.wish();
     }
 
     fn restart(self: Arc<Self>) {
         self.settle();
-        self.event_here(|core| {
-            let started = core.start(monotonic());
-            debug_assert_eq!(started, Ok(()));
-        });
+        let context = self.context_here(Context::Task);
+        let mut state = self.lock();
+        let wish = state.wish.take();
+        let untouched = wish.filter(|wish| Some(*wish) == state.wish());
+        let started = state.core.start(monotonic());
+        debug_assert_eq!(started, Ok(()));
+        // A recovery that leaves the job for which it was called has decided so. Anybody else wanted
+        // something else: the wish went with the stop, so the driver is asked once more.
+        let decided = |job: JobId| {
+            self.recovery_here().is_some_and(|call| {
+                (call.context, call.seqno) == (self.context(), Some(job.seqno()))
+            })
+        };
+        if untouched.is_some_and(|(job, _)| !decided(job)) {
+            state.core.trigger_timeout();
+        }
+        self.visit(state, &mut Visit::new(context));
     }
 
     fn recover(self: Arc<Self>, guilty: Guilt<'_>, rest: Rest) -> Recovered {
@@ -89,12 +103,31 @@ impl<D: Driver> Member for Shared<D> {
         self.let_driver_go(state);
     }
 
+    fn is_over(&self) -> bool {
+        self.lock().driver_goes
+    }
+
     fn any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
         self
     }
 }
 
+impl<D: Driver> State<D> {
+    /// The job because of which a recovery is wanted, and which time it is on the hardware, while
+    /// it is there.
+    fn wish(&self) -> Option<(JobId, Attempt)> {
+        let job = self.core.wants_recovery()?;
+        let pending = self.core.state(job) == core_queue::State::Pending;
+        pending.then(|| Some((job, self.core.attempt(job)?)))?
+    }
+}
+
 impl<D: Driver> Shared<D> {
+    /// The call of the device's recovery that this thread is in.
+    fn recovery_here(&self) -> Option<callback::Call> {
+        callback::recovering(self.scope.id())
+    }
+
     /// Feeds one event from a thread that may sleep.
     pub(crate) fn event_here<R>(self: &Arc<Self>, event: impl FnOnce(&mut Core<D>) -> R) -> R {
         self.event(self.context_here(Context::Task), event)

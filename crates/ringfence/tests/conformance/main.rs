@@ -11,6 +11,7 @@
 mod common;
 
 mod basic;
+mod bounds;
 mod drm_callbacks;
 mod drm_teardown;
 mod drm_timeout;
@@ -18,6 +19,7 @@ mod jobqueue;
 mod limits;
 mod load;
 mod recovery;
+mod resets;
 
 /// One scenario.
 struct Scenario {
@@ -140,6 +142,31 @@ scenarios! {
         everything_else_goes_on_while_stopped,
         driver_is_not_dropped_under_the_guard,
         guilty_job_fails_and_the_rest_is_as_chosen,
+    }
+    resets {
+        recovery_of_one_queue,
+        many_ask_and_one_reset_serves_all,
+        recovery_requested_by_an_interrupt,
+        reset_without_a_recovery_is_refused,
+        recovery_that_does_nothing,
+        panic_in_recovery,
+        drm_4_17_resets_of_one_device_overlap,
+        drm_4_5_stop_in_a_callback,
+        drm_4_3_device_gone_ends_fences_in_order,
+        migration,
+        queue_made_while_all_are_stopped,
+    }
+    bounds {
+        ban_after_strikes,
+        ban_by_who_stopped_the_queue,
+        timeouts_from_narrow_to_wide,
+        drm_4_2_hung_device_does_not_hold_teardown,
+        replay_after_the_time_for_closing,
+        replayed_too_often,
+        unbind_waits_for_the_guard,
+        unbind_during_recovery,
+        recovery_ends_with_its_device,
+        inspected_in_a_callback_and_while_stopped,
     }
     jobqueue {
         jobqueue_1_worker_kicked_from_a_fence_callback,
