@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The last things that happened to a queue, kept for who asks after a hang.
 //!
-//! A record is two words, so that an ordinary job pays for four of them and nothing else: no
+//! A record is two words, so that an ordinary job pays for three of them and nothing else: no
 //! clock is read for a record's sake. Its time is exact where the queue had reason to read the
 //! clock, and else that of the event before it.
 
@@ -45,7 +45,7 @@ whats! {
     Run = "run",
     /// The run callback found no resources for it.
     NoResources = "no resources",
-    /// The hardware did its work.
+    /// The hardware did its work, out of turn: at the head of the line the signal says so.
     Completed = "completed",
     /// It ended with an error.
     Failed = "failed",

@@ -177,8 +177,8 @@ pub struct Queue<S, P = Entry> {
     overdue: bool,
     /// Somebody has closed it.
     closing: bool,
-    /// The driver wants a recovery.
-    recovery: Recovery,
+    /// Suspended, stopped or waiting for a recovery: what every job asks, in one place.
+    held: bool,
     closed_told: bool,
     /// Payloads may be dropped in interrupt context.
     irq_droppable: bool,
@@ -196,6 +196,8 @@ pub struct Queue<S, P = Entry> {
     clock: HeadClock,
     counts: Counts,
     guilt: Guilt,
+    /// The driver wants a recovery.
+    recovery: Recovery,
     /// The job that is lent to who has stopped the queue.
     walked: Option<u64>,
     config: Config,
@@ -270,6 +272,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             stopped: false,
             overdue: false,
             closing: false,
+            held: false,
             recovery: Recovery::None,
             guilt: Guilt::new(),
             walked: None,
@@ -367,7 +370,12 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// True while no driver callback may be handed out, for whatever reason.
     #[inline]
     fn is_held(&self) -> bool {
-        self.suspends != 0 || self.stopped || self.recovery != Recovery::None
+        self.held
+    }
+
+    /// To be called when any reason to hold driver callbacks up comes or goes.
+    fn update_held(&mut self) {
+        self.held = self.suspends != 0 || self.stopped || self.recovery != Recovery::None;
     }
 
     /// Keeps in mind that something has happened, at the time that was read last.
@@ -421,7 +429,10 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if held {
             self.credits.give_back(cost);
         }
-        self.note(What::of(outcome), seqno);
+        // What ends well at the head of the line signals at once: that record will do.
+        if seqno != self.signal_next || outcome != Outcome::Completed {
+            self.note(What::of(outcome), seqno);
+        }
         Ok(())
     }
 

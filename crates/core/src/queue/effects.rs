@@ -36,7 +36,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         let wants_clock = |entry: &Entry| entry.state == State::Pending && entry.timeout_ns != 0;
         self.run_next == self.tail
             && self.lifecycle == Lifecycle::Open
-            && self.recovery == Recovery::None
+            && !self.is_held()
             && !matches!(visit.context, Context::Irq | Context::Nested)
             && self.clock.is_idle()
             && !self.entry(self.signal_next).is_some_and(wants_clock)
@@ -273,7 +273,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if signals
             && self.run_next == self.tail
             && !self.time_is_up(self.signal_next)
-            && self.recovery == Recovery::None
+            && !self.is_held()
         {
             return false;
         }

@@ -258,6 +258,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             TimeoutOutcome::Handled(error) => self.ends_guilty(job.0, error, now),
             TimeoutOutcome::Reset => {
                 self.recovery = Recovery::Wanted(job.0);
+                self.update_held();
                 self.counts.recoveries += 1;
                 self.note(What::ResetWanted, job.0);
                 Ok(())

@@ -216,6 +216,12 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             "only closing can be overdue, once",
             self.tail,
         )?;
+        let held = self.suspends != 0 || self.stopped || self.wants_recovery().is_some();
+        rule(
+            held == self.is_held(),
+            "a queue holds still exactly while there is a reason to",
+            self.tail,
+        )?;
         let killed = matches!(self.lifecycle, Lifecycle::Killed(_));
         rule(
             !killed || self.wants_recovery().is_none(),

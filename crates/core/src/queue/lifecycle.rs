@@ -137,6 +137,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         self.lifecycle = Lifecycle::Killed(error);
         // Nothing is left to recover, nor to wait for.
         self.recovery = super::Recovery::None;
+        self.update_held();
         self.note(What::Kill, self.tail);
         self.each_from(self.signal_next, |queue, seqno, state| {
             let outcome = match state {

@@ -79,6 +79,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             stopped: self.stopped,
             overdue: self.overdue,
             closing: self.closing,
+            held: self.held,
             recovery: self.recovery,
             guilt: self.guilt,
             walked: self.walked,

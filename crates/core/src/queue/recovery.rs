@@ -282,6 +282,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     pub(super) fn change_hold(&mut self, now: Time, change: impl FnOnce(&mut Self)) {
         let before = self.is_held();
         change(self);
+        self.update_held();
         self.log_head.now = now;
         match (before, self.is_held()) {
             (false, true) => self.clock.suspend(now),

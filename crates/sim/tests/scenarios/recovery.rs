@@ -373,7 +373,7 @@ crate::scenarios! {
         assert_eq!(events.len(), ringfence_core::log::RECORDS);
         assert!(events.windows(2).all(|pair| pair[0].at <= pair[1].at));
         let last: Vec<_> = events[60..].iter().map(|event| event.what.name()).collect();
-        assert_eq!(last, ["submitted", "run", "completed", "signal"]);
+        assert_eq!(last, ["signal", "submitted", "run", "signal"]);
         assert_eq!(events[63].at, host.now, "signals are stamped exactly");
         let text = host.queue.snapshot("sim", host.now).with_events().to_string();
         assert_eq!(text.lines().count(), 65, "{text}");
