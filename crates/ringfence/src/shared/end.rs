@@ -52,8 +52,10 @@ impl<D: Driver> Shared<D> {
 
     /// Wakes those who wait for the driver to be outside, where it is.
     pub(super) fn tell_outside(&self, state: &State<D>) {
-        let outside = !state.core.driver_is_inside() && !state.driver_leaving;
-        if state.waiting_outside != 0 && outside {
+        if state.waiting_outside == 0 {
+            return;
+        }
+        if !state.core.driver_is_inside() && !state.driver_leaving {
             self.outside.notify_all();
         }
     }
