@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use ringfence::section::{CheckedAllocator, CHECKED};
 use ringfence::{
-    Builder, Completion, Device, Driver, Errno, Fence, Pool, Queue, RunOutcome, Signaller,
-    Submission, SubmissionGuard, TimedOutJob, Timeline, TimeoutOutcome,
+    Builder, Completion, Device, Driver, Errno, Fence, Hang, Inspection, Pool, Queue, Replay,
+    ReplayOutcome, Rest, RunOutcome, Signaller, Submission, SubmissionGuard, TimedOutJob, Timeline,
+    TimeoutOutcome,
 };
 
 /// Counts the allocations of all threads together.
@@ -134,10 +135,21 @@ impl Driver for Plain {
     }
 
     fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome {
+        let job = match job.reset() {
+            Ok(outcome) => return outcome,
+            // The device has no recovery.
+            Err(job) => job,
+        };
         match job.extend(Duration::from_nanos(1)) {
             Ok(outcome) => outcome,
             Err(job) => job.handled(Errno::ETIME),
         }
+    }
+
+    fn replay(&mut self, replay: Replay<'_, Self>) -> ReplayOutcome {
+        let (completion, outcome) = replay.pending();
+        self.hardware.lock().unwrap().push(completion);
+        outcome
     }
 }
 
@@ -154,10 +166,15 @@ const JOBS: u64 = 50;
 
 impl Bench {
     fn new() -> Self {
+        Self::on(Device::new("bench"))
+    }
+
+    fn on(device: Device) -> Self {
         Self {
-            device: Device::new("bench"),
+            device,
             pool: Pool::new(2).unwrap(),
-            hardware: Arc::new(Mutex::new(Vec::with_capacity(1000))),
+            // Each hang of many has all others replayed.
+            hardware: Arc::new(Mutex::new(Vec::with_capacity(4000))),
             left: Arc::new(AtomicU64::new(0)),
             made: AtomicU64::new(0),
         }
@@ -219,7 +236,17 @@ fn count(
     make: impl Fn(u64) -> (Does, Vec<Fence>, Option<Signaller>),
     meanwhile: impl FnOnce(&Bench, &Queue<Plain>),
 ) {
-    let bench = Bench::new();
+    count_on(Bench::new(), what, builder, make, meanwhile);
+}
+
+/// As [`count`], on this bench.
+fn count_on(
+    bench: Bench,
+    what: &str,
+    builder: Builder,
+    make: impl Fn(u64) -> (Does, Vec<Fence>, Option<Signaller>),
+    meanwhile: impl FnOnce(&Bench, &Queue<Plain>),
+) {
     bench.warm_up();
     let queue = bench.queue(builder);
     let (mut jobs, mut signallers) = (Vec::new(), Vec::new());
@@ -351,6 +378,65 @@ fn suspended_resumed_and_asked_about() {
             completing(false)(bench, queue);
         },
     );
+}
+
+/// Text into memory that is there.
+struct Page([u8; 1 << 14], usize);
+
+impl std::fmt::Write for Page {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let room = self.0.get_mut(self.1..self.1 + text.len());
+        room.ok_or(std::fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.1 += text.len();
+        Ok(())
+    }
+}
+
+fn stopped_walked_replayed_and_inspected() {
+    let mut memory = Inspection::new(64);
+    let mut page = Page([0; 1 << 14], 0);
+    let recover = |bench: &Bench, queue: &Queue<Plain>| {
+        for rest in [Rest::Replay, Rest::Keep] {
+            let mut stopped = queue.stop().unwrap();
+            let mut walk = stopped.pending();
+            while let Some(job) = walk.next() {
+                let _on_hardware = job.replay();
+            }
+            stopped.recover(None, rest);
+            queue.snapshot_into(&mut memory, &mut page).unwrap();
+            page.1 = 0;
+            drop(stopped);
+            let mut all = bench.device.stop_all().unwrap();
+            all.recover(&[(queue.context(), 1, Errno::ETIME)], rest);
+        }
+        completing(false)(bench, queue);
+    };
+    count("stop", builder("q"), simple(|| Does::Waits), recover);
+    let gone = |bench: &Bench, _: &Queue<Plain>| bench.device.stop_all().unwrap().device_gone();
+    count("device gone", builder("q"), simple(|| Does::Waits), gone);
+}
+
+fn recovered_on_the_thread_for_that() {
+    // Each hang of the first takes the others off the hardware, too.
+    let reset = |_: &Device, hang: &Hang<'_>| {
+        let mut all = hang.stop_all().unwrap();
+        let seqno = hang.seqno().unwrap_or(0);
+        all.recover(&[(hang.context(), seqno, Errno::ETIME)], Rest::Replay);
+    };
+    let device = || Device::builder("bench").recovery(reset).unwrap();
+    let hasty = builder("q").timeout(Duration::from_nanos(1));
+    let waits = || simple(|| Does::Waits);
+    count_on(Bench::on(device()), "hang", hasty, waits(), |_, queue| {
+        spin_until(|| queue.stats().timed_out == JOBS);
+    });
+    let asked = |bench: &Bench, queue: &Queue<Plain>| {
+        spin_until(|| !bench.hardware.lock().unwrap().is_empty());
+        bench.device.request_recovery(queue.context()).unwrap();
+        spin_until(|| queue.stats().replays != 0);
+        completing(false)(bench, queue);
+    };
+    count_on(Bench::on(device()), "request", builder("q"), waits(), asked);
 }
 
 fn cancelled_killed_closed_and_unbound() {
@@ -501,6 +587,8 @@ fn nothing_is_allocated_after_prepare() {
     with_fences_of_the_hardware();
     with_timeouts();
     suspended_resumed_and_asked_about();
+    stopped_walked_replayed_and_inspected();
+    recovered_on_the_thread_for_that();
     cancelled_killed_closed_and_unbound();
     through_a_guard_over_several_queues();
     completed_on_a_thread_of_its_own();

@@ -8,19 +8,18 @@ use super::{Hang, Recovery, RequestError};
 use crate::device::{callback, Device, Member, Scope};
 use crate::stop::{Guilt, QueueStop, Rest};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{thread, Condvar, Mutex};
+use crate::sync::{thread, Condvar, Event, Mutex};
 use crate::Errno;
 
 /// A device's side of its recovery thread.
 pub(crate) struct Desk {
     shared: Arc<Shared>,
-    thread: OnceLock<thread::Thread>,
 }
 
 /// What the thread and those who wake it share.
 struct Shared {
-    /// Somebody has asked since the thread looked last.
-    asked: AtomicBool,
+    /// Notified when somebody asks. The thread takes its count, looks, and sleeps.
+    asked: Event,
     /// The thread should end, or has.
     ending: AtomicBool,
     /// It has let go of the recovery.
@@ -33,13 +32,12 @@ impl Desk {
     pub(crate) fn new() -> Self {
         Self {
             shared: Arc::new(Shared {
-                asked: AtomicBool::new(false),
+                asked: Event::new(),
                 ending: AtomicBool::new(false),
                 over: Mutex::new(false),
                 is_over: Condvar::new(),
                 slots: Slots::default(),
             }),
-            thread: OnceLock::new(),
         }
     }
 
@@ -50,12 +48,13 @@ impl Desk {
         recovery: Box<dyn Recovery>,
     ) -> std::io::Result<()> {
         let (shared, scope) = (Arc::clone(&self.shared), Arc::downgrade(scope));
+        // Here: the thread may begin after somebody has asked.
+        let seen = shared.asked.current();
         // Not joined: it says when it has let go of the recovery.
-        let handle = thread::Builder::new()
+        thread::Builder::new()
             .name("rf-recovery".to_owned())
-            .spawn(move || shared.serve(recovery, &scope))?;
-        let _first = self.thread.set(handle.thread().clone());
-        Ok(())
+            .spawn(move || shared.serve(recovery, &scope, seen))
+            .map(drop)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -64,10 +63,7 @@ impl Desk {
 
     /// Has the thread look which queues want it. For any context: no lock, no allocation.
     pub(crate) fn wake(&self) {
-        self.shared.asked.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
+        self.shared.asked.notify_one();
     }
 
     /// Notes that the queue with this context wants it. For any context.
@@ -115,13 +111,15 @@ impl Desk {
 
 impl Shared {
     /// The thread's life.
-    fn serve(&self, mut recovery: Box<dyn Recovery>, scope: &Weak<Scope>) {
+    fn serve(&self, mut recovery: Box<dyn Recovery>, scope: &Weak<Scope>, mut seen: u32) {
         let mut id = 0;
         while !self.ending.load(Ordering::Acquire) {
-            if !self.asked.swap(false, Ordering::AcqRel) {
-                thread::park();
+            let asked = self.asked.current();
+            if asked == seen {
+                self.asked.wait(seen, None);
                 continue;
             }
+            seen = asked;
             // A scope that is gone has set `ending`.
             let Some(scope) = scope.upgrade() else { break };
             id = scope.id();

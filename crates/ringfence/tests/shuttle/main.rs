@@ -6,13 +6,15 @@
 //! schedule, to be given to `shuttle::replay`.
 #![cfg(all(feature = "shuttle", not(feature = "loom")))]
 
+mod recovery;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 use ringfence::fence::{Callback, Registration, Status};
 use ringfence::{
-    ClosePolicy, Completion, Device, Driver, Errno, Fence, Pool, Queue, RunOutcome, Submission,
-    SubmissionGuard, TimedOutJob, Timeline, TimeoutOutcome,
+    ClosePolicy, Completion, Device, Driver, Errno, Fence, Pool, Queue, Replay, ReplayOutcome,
+    RunOutcome, Submission, SubmissionGuard, TimedOutJob, Timeline, TimeoutOutcome,
 };
 use shuttle::sync::Mutex;
 use shuttle::thread;
@@ -44,6 +46,8 @@ struct Facts {
     drivers: AtomicU64,
     inside: AtomicBool,
     unbound: AtomicBool,
+    /// Somebody has stopped the queue.
+    stopped: AtomicBool,
     /// Rules that callbacks broke. Kept, since a queue catches the panics of its callbacks.
     broken: std::sync::Mutex<Vec<&'static str>>,
 }
@@ -88,6 +92,13 @@ impl Mock {
         thread::yield_now();
     }
 
+    /// As [`Mock::enter`], for callbacks that a stop keeps from beginning.
+    fn enter_running(&self) {
+        self.enter();
+        let stopped = self.facts.stopped.load(Ordering::SeqCst);
+        self.facts.check(!stopped, "a callback while stopped");
+    }
+
     fn leave(&self) {
         self.facts
             .check(!self.facts.is_unbound(), "unbind did not wait");
@@ -100,7 +111,7 @@ impl Driver for Mock {
     type ReplayData = ();
 
     fn run(&mut self, mut submission: Submission<'_, Self>) -> RunOutcome {
-        self.enter();
+        self.enter_running();
         let outcome = match submission.payload().does {
             Does::Done => submission.done(),
             Does::Fails => submission.failed(Errno::EINVAL),
@@ -115,14 +126,23 @@ impl Driver for Mock {
     }
 
     fn timed_out(&mut self, mut job: TimedOutJob<'_, Self>) -> TimeoutOutcome {
-        self.enter();
+        self.enter_running();
         let waits = job.payload().does == Does::Waits;
         self.facts
             .check(waits, "only what is on the hardware times out");
-        let outcome = match job.seqno() % 2 {
-            0 => job.no_hang(),
-            _ => job.handled(Errno::ETIME),
+        let outcome = match (job.seqno() % 2, job.reset()) {
+            (_, Ok(reset)) => reset,
+            (0, Err(job)) => job.no_hang(),
+            (_, Err(job)) => job.handled(Errno::ETIME),
         };
+        self.leave();
+        outcome
+    }
+
+    fn replay(&mut self, replay: Replay<'_, Self>) -> ReplayOutcome {
+        self.enter();
+        let (completion, outcome) = replay.pending();
+        self.hardware.lock().unwrap().push(completion);
         self.leave();
         outcome
     }
@@ -158,10 +178,14 @@ struct World {
 
 impl World {
     fn new(bypass: bool) -> Arc<Self> {
-        let device = Device::new("d");
+        Self::with(bypass, |_| Device::new("d"))
+    }
+
+    fn with(bypass: bool, device: impl FnOnce(&Arc<Facts>) -> Device) -> Arc<Self> {
         // Lives as long as the queue.
         let pool = Pool::new(1).unwrap();
         let facts = Arc::new(Facts::default());
+        let device = device(&facts);
         let hardware = Hardware::default();
         facts.drivers.store(1, Ordering::SeqCst);
         let driver = Mock {
