@@ -2,8 +2,11 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::plan::units::Kind;
 
 /// Runs plans of GPU jobs through real queues, and checks that everything held.
 ///
@@ -52,9 +55,17 @@ pub struct RunArgs {
     /// Print one JSON object in the place of the table.
     #[arg(long)]
     pub json: bool,
-    /// Print the state of every queue once in mid-run.
-    #[arg(long)]
-    pub dump: bool,
+    /// Print every queue, its jobs and last events: once in mid-run, or every EVERY ("500ms"), and
+    /// at the end if something was violated. Queues are shown anyway on SIGUSR1, on Ctrl-C and
+    /// where nothing happens any more.
+    #[arg(
+        long,
+        value_name = "EVERY",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "half"
+    )]
+    pub dump: Option<DumpWhen>,
     /// The pace of a replay: "10x", or "max" for as fast as possible.
     #[arg(long, value_name = "10x|max", default_value = "1x")]
     pub speed: Speed,
@@ -64,6 +75,30 @@ pub struct RunArgs {
     /// For tests: prints the memory in use after 10 000 jobs and at the end, on standard error.
     #[arg(long, hide = true)]
     pub memory: bool,
+}
+
+/// When `--dump` shows the queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DumpWhen {
+    /// When half of the jobs have been submitted.
+    Half,
+    /// Every so often: 1 ms or more.
+    Every(Duration),
+}
+
+impl std::str::FromStr for DumpWhen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "half" {
+            return Ok(Self::Half);
+        }
+        let ns = Kind::Duration.parse(text).ok();
+        ns.map(Duration::from_nanos)
+            .filter(|&every| every >= Duration::from_millis(1))
+            .map(Self::Every)
+            .ok_or_else(|| "write \"half\", or a duration from \"1ms\" on, as \"500ms\"".to_owned())
+    }
 }
 
 /// What can be broken on purpose.
@@ -165,11 +200,25 @@ impl std::str::FromStr for Speed {
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::{Args, Speed};
+    use std::time::Duration;
+
+    use super::{Args, DumpWhen, Speed};
 
     #[test]
     fn clap_finds_no_mistake_in_the_definition() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_when_to_dump() {
+        let every = |ms| Ok(DumpWhen::Every(Duration::from_millis(ms)));
+        assert_eq!("half".parse(), Ok(DumpWhen::Half));
+        assert_eq!("500ms".parse(), every(500));
+        assert_eq!("2s".parse(), every(2_000));
+        assert_eq!("1000us".parse(), every(1));
+        for text in ["", "0s", "999us", "500", "-1s", "third"] {
+            assert!(text.parse::<DumpWhen>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

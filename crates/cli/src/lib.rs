@@ -9,16 +9,20 @@ use clap::Parser as _;
 
 pub mod args;
 pub mod check;
+mod dump;
 pub mod input;
 pub mod plan;
 pub mod replay;
 pub mod run;
+mod signals;
 pub mod sim;
 
 /// The exit status where a violation was found.
 pub const EXIT_VIOLATION: u8 = 1;
 /// The exit status of a wrong command line or a plan that cannot be used.
 pub const EXIT_USAGE: u8 = 2;
+/// The exit status where somebody interrupted a run in which nothing had been violated.
+pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// The whole command: reads the command line, does what it says, and returns the exit status.
 pub fn main() -> ExitCode {

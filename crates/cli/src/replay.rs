@@ -15,6 +15,7 @@ use ringfence_trace::ftrace::{self, Diagnostics, Recording};
 use ringfence_trace::{perfetto, Trace};
 
 use crate::args::RunArgs;
+use crate::signals::Signals;
 use crate::{EXIT_USAGE, EXIT_VIOLATION};
 
 mod executor;
@@ -56,7 +57,14 @@ pub fn replay(file: &str, bytes: &[u8], args: &RunArgs) -> ExitCode {
     for notice in &script.notices {
         eprintln!("{file}: {notice}");
     }
-    let performance = match perform::perform(&script, args.dump) {
+    let signals = match Signals::watch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("{file}: signals cannot be watched: {error}");
+            return ExitCode::from(EXIT_VIOLATION);
+        }
+    };
+    let performance = match perform::perform(&script, args.dump, signals) {
         Ok(performance) => performance,
         Err(error) => {
             eprintln!("{file}: {error}");

@@ -22,7 +22,6 @@ mod watch;
 mod work;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -33,9 +32,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ringfence_trace::Recorder;
 
 use crate::args::{RunArgs, Sabotage};
+use crate::dump::{Dumper, Why};
 use crate::input::Input;
 use crate::plan::Plan;
-use crate::{EXIT_USAGE, EXIT_VIOLATION};
+use crate::signals::Signals;
+use crate::{EXIT_INTERRUPTED, EXIT_USAGE, EXIT_VIOLATION};
 use board::Board;
 use client::StreamState;
 use figures::QueueFigures;
@@ -72,10 +73,12 @@ fn run_plan(plan: &Plan, args: &RunArgs) -> ExitCode {
         Err(error) => return refuse(&format!("{}: {error}", plan.name())),
     };
     report.print(args.json);
-    if report.held() {
-        ExitCode::SUCCESS
-    } else {
+    if !report.held() {
         ExitCode::from(EXIT_VIOLATION)
+    } else if report.interrupted() {
+        ExitCode::from(EXIT_INTERRUPTED)
+    } else {
+        ExitCode::SUCCESS
     }
 }
 
@@ -87,10 +90,12 @@ struct Run<'run> {
     seed: u64,
     sabotage: Option<Sabotage>,
     recorder: Option<Arc<Recorder>>,
-    dump: bool,
-    dump_to_stderr: bool,
+    dumper: &'run Dumper,
+    bar: ProgressBar,
     memory: bool,
     stop: AtomicBool,
+    /// Somebody ended it while jobs were on their way.
+    interrupted: AtomicBool,
     submitted: AtomicU64,
     ended: AtomicU64,
     /// By [`Ending`].
@@ -115,6 +120,13 @@ impl Run<'_> {
         violations.entry(rule).or_insert_with(|| (0, how())).0 += 1;
     }
 
+    fn is_violated(&self) -> bool {
+        let violations = self.violations.lock();
+        !violations
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
     fn wake(&self, stream: usize) {
         if let Some(thread) = self.clients[self.owners[stream]].get() {
             thread.unpark();
@@ -124,8 +136,8 @@ impl Run<'_> {
     fn count_submitted(&self) {
         let before = self.submitted.fetch_add(1, Ordering::Relaxed);
         // In the middle of the run, while jobs are on their way.
-        if self.dump && before == self.plan.jobs() / 2 {
-            self.print_snapshots();
+        if self.dumper.is_due_at_half() && before == self.plan.jobs() / 2 {
+            self.show(Why::Half);
         }
     }
 
@@ -151,46 +163,47 @@ impl Run<'_> {
         self.endings[ending as usize].load(Ordering::Relaxed)
     }
 
-    fn print_snapshots(&self) {
-        let mut text = String::new();
-        for queue in &self.machine.queues {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{}", queue.queue.snapshot().trim_end());
-        }
-        if self.dump_to_stderr {
-            eprint!("{text}");
-        } else {
-            print!("{text}");
-        }
+    /// Shows the queues as they are.
+    fn show(&self, why: Why) {
+        let progress = format!(
+            "{} of {} jobs submitted, {} over",
+            self.submitted.load(Ordering::Relaxed),
+            self.plan.jobs(),
+            self.ended.load(Ordering::Relaxed)
+        );
+        let queues = self.machine.queues.iter().map(|parts| &parts.queue);
+        self.bar.suspend(|| self.dumper.dump(why, progress, queues));
     }
 
-    /// Waits for the clients, shows progress, and ends a run in which nothing happens any more.
-    fn oversee(&self, alive: &dyn Fn() -> bool, quiet: bool) {
-        let bar = if quiet {
-            ProgressBar::hidden()
-        } else {
-            // Hidden by itself where standard error is no terminal.
-            ProgressBar::new(self.plan.jobs())
-        };
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} jobs {elapsed}") {
-            bar.set_style(style);
-        }
+    /// Waits for the clients, shows how far they are, and ends a run in which nothing happens any
+    /// more, or of which somebody has seen enough.
+    fn oversee(&self, alive: &dyn Fn() -> bool) {
         let patience = self.patience();
         let (mut last, mut since) = (0, Instant::now());
         while alive() {
-            std::thread::park_timeout(Duration::from_millis(100));
+            std::thread::park_timeout(self.dumper.nap());
             let ended = self.ended.load(Ordering::Relaxed);
-            bar.set_position(ended);
+            self.bar.set_position(ended);
+            if let Some(why) = self.dumper.due() {
+                self.show(why);
+            }
             let moved = ended + self.submitted.load(Ordering::Relaxed);
-            if moved != last {
+            if self.dumper.interrupted() && !self.stop.load(Ordering::Relaxed) {
+                // Shown first: the clients will let go of what they are waiting for.
+                self.show(Why::Interrupted);
+                self.interrupted.store(true, Ordering::Relaxed);
+                self.stop.store(true, Ordering::Relaxed);
+            } else if moved != last {
                 (last, since) = (moved, Instant::now());
-            } else if since.elapsed() > patience && !self.stop.swap(true, Ordering::Relaxed) {
+            } else if since.elapsed() > patience && !self.stop.load(Ordering::Relaxed) {
+                self.show(Why::Stuck);
                 self.violation("fences unsignalled", || {
                     format!("nothing has happened for {patience:?}")
                 });
+                self.stop.store(true, Ordering::Relaxed);
             }
         }
-        bar.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 
     /// How long nothing may happen: longer than any timeout and any pace of the plan.
@@ -216,9 +229,29 @@ fn print_memory(jobs: u64) {
     );
 }
 
+/// Shows the queues of `plan` where `args` say so, and on signals.
+fn dumper(plan: &Plan, args: &RunArgs) -> std::io::Result<Dumper> {
+    let capacities = plan.queues().iter().map(|queue| queue.capacity as usize);
+    let most = capacities.max().unwrap_or(0);
+    Ok(Dumper::new(args.dump, args.json, Signals::watch()?, most))
+}
+
+/// How far the run is; not shown if `quiet`, or where standard error is no terminal.
+fn progress(plan: &Plan, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(plan.jobs());
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} jobs {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// Runs the plan from the device's start to its end.
 fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, setup::SetupError> {
     let start = Instant::now();
+    let dumper = dumper(plan, args)?;
     let recorder = args.trace.as_ref().map(|_| tracing::recorder(plan));
     let machine = Machine::build(plan, recorder.clone(), args.sabotage)?;
     let clients = machine.clients(plan);
@@ -233,10 +266,11 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, setup::SetupError> {
         seed: args.seed.unwrap_or(plan.seed()),
         sabotage: args.sabotage,
         recorder: recorder.clone(),
-        dump: args.dump,
-        dump_to_stderr: args.json,
+        dumper: &dumper,
+        bar: progress(plan, args.json),
         memory: args.memory,
         stop: AtomicBool::new(false),
+        interrupted: AtomicBool::new(false),
         submitted: AtomicU64::new(0),
         ended: AtomicU64::new(0),
         endings: Default::default(),
@@ -247,7 +281,7 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, setup::SetupError> {
         clients: (0..clients).map(|_| OnceLock::new()).collect(),
     };
     let mut streams = machine.streams(plan)?;
-    let seen = run_clients(&run, clients, &mut streams, args.json);
+    let seen = run_clients(&run, clients, &mut streams);
     drop(streams);
     if run.memory {
         print_memory(run.ended.load(Ordering::Relaxed));
@@ -255,13 +289,21 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, setup::SetupError> {
     let elapsed = start.elapsed();
     let figures = setup::in_order_of_queues(plan.queues().len(), clients, seen);
     let counts = report::Counts::take(&run);
+    if dumper.is_ordered() && (run.is_violated() || counts.surprise(plan)) {
+        run.show(Why::Violated);
+    }
     let Run {
         violations, seed, ..
     } = run;
     let mut violations = violations
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    let (leaks, contexts) = machine.tear_down(&figures, &mut violations);
+    let before = violations.clone();
+    let (leaks, contexts) = machine.tear_down(&figures, &mut violations, &dumper);
+    if counts.interrupted() {
+        // What is left of jobs that nobody waited for is no leak.
+        violations = before;
+    }
     if let (Some(path), Some(recorder)) = (&args.trace, recorder) {
         tracing::write(path, &recorder, plan, &contexts)
             .map_err(|error| setup::SetupError::Trace(path.display().to_string(), error))?;
@@ -276,7 +318,6 @@ fn run_clients<'run>(
     run: &'run Run<'run>,
     clients: usize,
     streams: &mut [Option<StreamState<'run>>],
-    quiet: bool,
 ) -> Vec<Vec<(QueueFigures, Arc<()>)>> {
     let mut seen = Vec::new();
     std::thread::scope(|scope| {
@@ -298,7 +339,7 @@ fn run_clients<'run>(
             }
         }
         let alive = || handles.iter().any(|handle| !handle.is_finished());
-        run.oversee(&alive, quiet);
+        run.oversee(&alive);
         for handle in handles {
             match handle.join() {
                 Ok(figures) => seen.push(figures),

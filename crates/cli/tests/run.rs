@@ -2,6 +2,8 @@
 //! `ringfence run` as a user calls it: what it prints, with what status it ends, and that it finds
 //! what is broken on purpose.
 
+#[path = "run/dump.rs"]
+mod dump;
 #[path = "run/trace.rs"]
 mod trace;
 
@@ -263,31 +265,6 @@ fn a_plan_that_expects_something_else_is_violated() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("3 jobs failed, 4 expected"), "{text}");
-}
-
-#[test]
-fn dump_shows_every_queue_in_mid_run() {
-    let file = plan(SMALL);
-    let has_queues = |text: &str| {
-        ["queue first: open", "queue second: open"]
-            .iter()
-            .all(|title| text.matches(title).count() == 1)
-    };
-    let output = ringfence(&["--dump", name(file.path())]);
-    assert_eq!(output.status.code(), Some(0));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(has_queues(&text), "{text}");
-    // Not when all was over.
-    assert!(
-        text.find("queue first").expect("a dump") < text.find("everything held").expect("an end")
-    );
-    assert!(
-        text.lines().any(|line| line.trim_start().starts_with('#')),
-        "no job: {text}"
-    );
-    let output = ringfence(&["--dump", "--json", name(file.path())]);
-    adds_up(&json(&output));
-    assert!(has_queues(&errors(&output)), "{}", errors(&output));
 }
 
 #[test]

@@ -15,8 +15,11 @@ use ringfence::{
 
 use super::executor::HereFirst;
 use super::hardware::{Hardware, Payload, RingDriver};
-use super::script::{Action, Script, MOST_ENTRIES};
+use super::script::{Action, QueueScript, Script, MOST_ENTRIES};
 use super::watch::{Life, Watch};
+use crate::args::DumpWhen;
+use crate::dump::{Dumper, Why};
+use crate::signals::Signals;
 
 /// The last part of a wait is spent yielding, because sleepers wake late.
 const SLEEP_MARGIN: Duration = Duration::from_micros(100);
@@ -78,8 +81,12 @@ pub(super) enum Unable {
     Worker(#[from] std::io::Error),
 }
 
-/// Replays `script`. With `dump`, prints the state of all queues in the middle of it.
-pub(super) fn perform(script: &Script, dump: bool) -> Result<Performance, Unable> {
+/// Replays `script`. Shows the queues when `dump` says so, and on signals.
+pub(super) fn perform(
+    script: &Script,
+    dump: Option<DumpWhen>,
+    signals: Signals,
+) -> Result<Performance, Unable> {
     let workers = thread::available_parallelism().map_or(2, |cpus| cpus.get().clamp(2, 4));
     let executor = HereFirst(Pool::new(workers)?);
     let hardware = Hardware::start(&script.rings, &executor)?;
@@ -89,7 +96,7 @@ pub(super) fn perform(script: &Script, dump: bool) -> Result<Performance, Unable
     let mut queues = Vec::with_capacity(script.queues.len());
     for (number, queue) in script.queues.iter().enumerate() {
         let built = Queue::<RingDriver>::builder(&format!("context {number}"))
-            .capacity(queue.jobs.len().next_power_of_two().clamp(2, MOST_ENTRIES))
+            .capacity(entries(queue))
             .credits(queue.credits.max(1))
             .bypass(true)
             .on_dependency_error(OnDependencyError::Run)
@@ -98,11 +105,16 @@ pub(super) fn perform(script: &Script, dump: bool) -> Result<Performance, Unable
             .build(&device, Arc::clone(&executor), RingDriver)?;
         queues.push(built);
     }
+    let most = script.queues.iter().map(entries).max().unwrap_or(0);
+    // Standard output is for the report.
+    let dumper = Dumper::new(dump, true, signals, most);
     let alive = Arc::new(AtomicU64::new(0));
-    let mut stage = Stage::new(script, &queues, &hardware, &alive);
+    let mut stage = Stage::new(script, &queues, &hardware, &alive, &dumper);
     let begin = Instant::now();
-    stage.submit_all(dump);
-    stage.wait(begin);
+    dumper.alongside(&queues, || {
+        stage.submit_all();
+        stage.wait(begin);
+    });
     let elapsed = begin.elapsed();
     let Stage {
         fences,
@@ -147,6 +159,11 @@ pub(super) fn perform(script: &Script, dump: bool) -> Result<Performance, Unable
     })
 }
 
+/// How many jobs a queue of the script has room for.
+fn entries(queue: &QueueScript) -> usize {
+    queue.jobs.len().next_power_of_two().clamp(2, MOST_ENTRIES)
+}
+
 fn seen(fence: Option<Fence>) -> Option<FenceSeen> {
     fence.map(|fence| FenceSeen {
         status: fence.status(),
@@ -163,6 +180,7 @@ struct Stage<'a> {
     queues: &'a [Queue<RingDriver>],
     hardware: &'a Hardware,
     alive: &'a Arc<AtomicU64>,
+    dumper: &'a Dumper,
     fences: Vec<Option<Fence>>,
     /// Fences in the place of those of jobs that others wait for before they are submitted.
     promises: HashMap<u32, (Signaller, Fence)>,
@@ -179,6 +197,7 @@ impl<'a> Stage<'a> {
         queues: &'a [Queue<RingDriver>],
         hardware: &'a Hardware,
         alive: &'a Arc<AtomicU64>,
+        dumper: &'a Dumper,
     ) -> Self {
         let mut promises = HashMap::new();
         for (number, job) in script.jobs.iter().enumerate() {
@@ -194,6 +213,7 @@ impl<'a> Stage<'a> {
             queues,
             hardware,
             alive,
+            dumper,
             fences: vec![None; script.jobs.len()],
             promises,
             registrations: Vec::new(),
@@ -204,7 +224,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn submit_all(&mut self, dump: bool) {
+    fn submit_all(&mut self) {
         let start = monotonic();
         let middle = self.script.steps.len() / 2;
         for (index, step) in self.script.steps.iter().enumerate() {
@@ -226,8 +246,9 @@ impl<'a> Stage<'a> {
                     self.cancel(step.job);
                 }
             }
-            if dump && index == middle {
-                self.dump();
+            if self.dumper.is_due_at_half() && index == middle {
+                let busy = self.queues.iter().filter(|queue| !queue.is_empty());
+                self.dumper.dump(Why::Half, "on the way", busy);
             }
         }
         if !self.promises.is_empty() {
@@ -325,12 +346,6 @@ impl<'a> Stage<'a> {
             Ok(Cancelled::Yes) => {}
             // It has run, or is over and forgotten.
             Ok(Cancelled::TooLate) | Err(_) => self.cancelled_too_late += 1,
-        }
-    }
-
-    fn dump(&self) {
-        for queue in self.queues.iter().filter(|queue| !queue.is_empty()) {
-            eprintln!("{}", queue.snapshot());
         }
     }
 

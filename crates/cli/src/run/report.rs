@@ -74,6 +74,9 @@ pub(super) struct Report {
     data: Data,
     leaks: Leaks,
     queues: Vec<QueueReport>,
+    /// Jobs of the plan, where somebody ended the run before they were over.
+    #[serde(skip)]
+    interrupted: Option<u64>,
     #[serde(skip)]
     violations: Violations,
 }
@@ -83,9 +86,41 @@ pub(super) struct Counts {
     jobs: Jobs,
     fences: Fences,
     data: Data,
+    interrupted: bool,
+}
+
+impl Jobs {
+    fn ended(self) -> u64 {
+        self.completed + self.failed + self.cancelled + self.timed_out
+    }
+
+    /// What the plan expects of these and does not find.
+    fn surprises(self, plan: &Plan) -> impl Iterator<Item = String> {
+        let expect = plan.expect();
+        let expected = [
+            ("completed", expect.completed, self.completed),
+            ("failed", expect.failed, self.failed),
+            ("cancelled", expect.cancelled, self.cancelled),
+            ("timed out", expect.timed_out, self.timed_out),
+        ];
+        expected.into_iter().filter_map(|(word, bounds, count)| {
+            let bounds = bounds.filter(|bounds| !bounds.contains(count))?;
+            Some(format!("{count} jobs {word}, {bounds} expected"))
+        })
+    }
 }
 
 impl Counts {
+    /// Whether somebody ended the run early.
+    pub(super) fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Whether the jobs ended otherwise than the plan expects.
+    pub(super) fn surprise(&self, plan: &Plan) -> bool {
+        !self.interrupted && self.jobs.surprises(plan).next().is_some()
+    }
+
     pub(super) fn take(run: &Run<'_>) -> Self {
         let watches = run.machine.watches();
         let (signalled, out_of_order) = watches.fold((0, 0), |(signalled, wrong), watch| {
@@ -113,6 +148,7 @@ impl Counts {
                 checked: run.checked.load(Ordering::Relaxed),
                 errors: run.data_errors.load(Ordering::Relaxed),
             },
+            interrupted: run.interrupted.load(Ordering::Relaxed),
         }
     }
 }
@@ -152,9 +188,13 @@ impl Report {
             data: counts.data,
             leaks,
             queues: queues.collect(),
+            interrupted: counts.interrupted.then(|| plan.jobs()),
             violations,
         };
-        report.add_up(plan);
+        // Of a run that was ended early, nothing adds up.
+        if !counts.interrupted {
+            report.add_up(plan);
+        }
         report
     }
 
@@ -166,7 +206,7 @@ impl Report {
                 self.violations.entry(rule).or_insert((0, how)).0 += 1;
             }
         };
-        let ended = jobs.completed + jobs.failed + jobs.cancelled + jobs.timed_out;
+        let ended = jobs.ended();
         let planned = plan.jobs();
         rule(
             planned == jobs.submitted && jobs.submitted == ended,
@@ -194,26 +234,19 @@ impl Report {
                 leaks.jobs, leaks.fences, leaks.entries
             ),
         );
-        let expect = plan.expect();
-        for (word, bounds, count) in [
-            ("completed", expect.completed, jobs.completed),
-            ("failed", expect.failed, jobs.failed),
-            ("cancelled", expect.cancelled, jobs.cancelled),
-            ("timed out", expect.timed_out, jobs.timed_out),
-        ] {
-            if let Some(bounds) = bounds {
-                rule(
-                    bounds.contains(count),
-                    "expectations",
-                    format!("{count} jobs {word}, {bounds} expected"),
-                );
-            }
+        for surprise in jobs.surprises(plan) {
+            rule(false, "expectations", surprise);
         }
     }
 
-    /// Whether everything held.
+    /// Whether everything held, as far as it came.
     pub(super) fn held(&self) -> bool {
         self.violations.is_empty()
+    }
+
+    /// Whether somebody ended the run early.
+    pub(super) fn interrupted(&self) -> bool {
+        self.interrupted.is_some()
     }
 
     /// Prints the report: as JSON, which leaves what was violated to standard error, or as text.
@@ -224,8 +257,8 @@ impl Report {
             if serde_json::to_writer(&mut out, self).is_ok() {
                 let _ = writeln!(out);
             }
-            if !self.held() {
-                eprintln!("{}", Verdict(&self.violations));
+            if !self.held() || self.interrupted() {
+                eprintln!("{}", Verdict(self));
             }
         } else {
             let _ = write!(out, "{self}");
@@ -234,15 +267,20 @@ impl Report {
 }
 
 /// The last line, and what was violated.
-struct Verdict<'a>(&'a Violations);
+struct Verdict<'a>(&'a Report);
 
 impl fmt::Display for Verdict<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
+        let report = self.0;
+        if let Some(jobs) = report.interrupted {
+            let ended = report.jobs.ended();
+            write!(f, "interrupted when {ended} of {jobs} jobs were over: ")?;
+        }
+        if report.held() {
             return f.write_str("everything held");
         }
         f.write_str("VIOLATED: ")?;
-        for (place, (rule, (count, how))) in self.0.iter().enumerate() {
+        for (place, (rule, (count, how))) in report.violations.iter().enumerate() {
             let comma = if place == 0 { "" } else { "; " };
             write!(f, "{comma}{rule} ({count}): {how}")?;
         }
@@ -323,6 +361,6 @@ impl fmt::Display for Report {
             "{} results checked, {} wrong",
             self.data.checked, self.data.errors
         )?;
-        writeln!(f, "{}", Verdict(&self.violations))
+        writeln!(f, "{}", Verdict(self))
     }
 }

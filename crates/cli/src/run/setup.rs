@@ -18,6 +18,7 @@ use super::report::Leaks;
 use super::watch::QueueWatch;
 use super::{tracing, work, Run, Violations};
 use crate::args::Sabotage;
+use crate::dump::{Dumper, Why};
 use crate::plan::{self, CloseMode, Plan, QueuePlan};
 
 /// The most client threads, however many queues there are.
@@ -215,6 +216,7 @@ impl Machine {
         self,
         figures: &[Option<(QueueFigures, Arc<()>)>],
         violations: &mut Violations,
+        dumper: &Dumper,
     ) -> (Leaks, Vec<u64>) {
         let mut leaks = Leaks::default();
         let mut note = |rule, how: String| violations.entry(rule).or_insert((0, how)).0 += 1;
@@ -223,7 +225,10 @@ impl Machine {
         }
         for parts in &self.queues {
             if parts.queue.closed().wait_timeout(CLOSING).is_err() {
-                note("leaks", format!("{} does not close", parts.queue.name()));
+                let name = parts.queue.name();
+                note("leaks", format!("{name} does not close"));
+                let queues = self.queues.iter().map(|parts| &parts.queue);
+                dumper.dump(Why::Stuck, format!("{name} does not close"), queues);
                 // Nothing that comes will be faster.
                 break;
             }

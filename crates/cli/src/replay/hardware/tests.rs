@@ -3,6 +3,7 @@
 use crate::replay::judge::Verdict;
 use crate::replay::perform::perform;
 use crate::replay::script::{Action, JobScript, QueueScript, RingScript, Script, Step};
+use crate::signals::Signals;
 
 /// `queues` queues that take turns in submitting `jobs` jobs to one ring with room for `room`.
 fn script(queues: u32, jobs: u32, room: u32) -> Script {
@@ -40,7 +41,7 @@ fn script(queues: u32, jobs: u32, room: u32) -> Script {
 
 /// The most jobs between run and done at one time.
 fn most_at_once(script: &Script) -> (i64, Verdict) {
-    let performance = perform(script, false).expect("a device");
+    let performance = perform(script, None, Signals::default()).expect("a device");
     let mut changes = Vec::new();
     for life in &performance.lives {
         changes.push((life.run.expect("it ran"), 1));
@@ -83,7 +84,7 @@ fn jobs_that_are_cancelled_give_up_their_turn() {
         })
         .collect();
     script.steps.extend(cancels);
-    let performance = perform(&script, false).expect("a device");
+    let performance = perform(&script, None, Signals::default()).expect("a device");
     let verdict = Verdict::new(&script, &performance);
     assert_eq!(verdict.violations, Vec::<String>::new());
     assert!(verdict.cancelled > 0, "{verdict:?}");

@@ -8,6 +8,7 @@ use crate::args::Speed;
 use crate::replay::perform::{perform, Performance};
 use crate::replay::script::Script;
 use crate::replay::watch::Ended;
+use crate::signals::Signals;
 
 const TEXT: &str = "\
   t-1 [000] ..... 1.000001: drm_sched_job_queue: dev=d, fence=1:1, ring=r, job count:0, hw job count:0, client_id:1
@@ -19,7 +20,7 @@ const TEXT: &str = "\
 /// Performs three jobs, changes what came of it, and judges that.
 fn judged(change: impl FnOnce(&mut Performance)) -> Vec<String> {
     let script = Script::new(&ftrace::parse(TEXT.as_bytes()), Speed::Max).expect("three jobs");
-    let mut performance = perform(&script, false).expect("a device");
+    let mut performance = perform(&script, None, Signals::default()).expect("a device");
     change(&mut performance);
     Verdict::new(&script, &performance).violations
 }
