@@ -10,7 +10,9 @@ mod recovery;
 mod rest;
 
 use ringfence_core::state::JobEvent;
-use ringfence_core::{ClosePolicy, Config, Errno, Lifecycle, OnDependencyError, Outcome, State};
+use ringfence_core::{
+    ClosePolicy, Config, Errno, Lifecycle, OnDependencyError, Outcome, State, Stats,
+};
 
 pub(crate) use events::Wish;
 
@@ -112,6 +114,8 @@ pub(crate) struct Judge {
     /// Since when the head of the line is that.
     head_since: u64,
     pub(crate) told_closed: bool,
+    /// What the queue must have counted.
+    pub(crate) stats: Stats,
     /// Legal steps seen, by state and event.
     pub(crate) steps: [[u32; JobEvent::ALL.len()]; State::ALL.len()],
 }
@@ -147,6 +151,7 @@ impl Judge {
             at: 0,
             head_since: 0,
             told_closed: false,
+            stats: Stats::default(),
             steps: [[0; JobEvent::ALL.len()]; State::ALL.len()],
         }
     }

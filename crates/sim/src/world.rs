@@ -274,7 +274,7 @@ impl World {
             self.play(&Op::Close(ringfence_core::ClosePolicy::Drain))?;
             self.go_on()?;
         }
-        let end = self.history.at_the_end();
+        let end = self.history.at_the_end(&self.subject.queue);
         if self.subject.queue.is_empty() {
             self.heard(end)
         } else {

@@ -35,7 +35,10 @@ impl Judge {
                     "the timer is set and nothing is timed".into()
                 })
             }
-            Effect::Kick => promise(worker_idle, || "a worker that is awake was kicked".into()),
+            Effect::Kick => {
+                self.stats.kicks += 1;
+                promise(worker_idle, || "a worker that is awake was kicked".into())
+            }
             Effect::Recover { .. } => {
                 promise(self.recovery == Some(false), || {
                     "a recovery that nobody wants, or that was told of already".into()
@@ -61,6 +64,13 @@ impl Judge {
         })?;
         self.step(i, JobEvent::Signal);
         self.head_since = self.active(now);
+        self.stats.signalled += 1;
+        *match outcome {
+            Outcome::Completed => &mut self.stats.completed,
+            Outcome::Failed(_) => &mut self.stats.failed,
+            Outcome::Cancelled(_) => &mut self.stats.cancelled,
+            Outcome::TimedOut(_) => &mut self.stats.timed_out,
+        } += 1;
         self.signals_out += 1;
         self.facts[i].out = true;
         Ok(())
@@ -99,6 +109,8 @@ impl Judge {
             format!("#{seqno} was to run for {} credits of {credits}", fact.cost)
         })?;
         self.step(i, JobEvent::Run);
+        self.stats.runs += 1;
+        self.stats.bypassed += u64::from(context == Context::Submit);
         let fact = &mut self.facts[i];
         fact.place = Place::Hardware;
         fact.loan = Loan::Run(visit);
@@ -159,6 +171,7 @@ impl Judge {
         promise(left == extensions_left, || {
             format!("#{seqno} has {left} extensions left, not {extensions_left}")
         })?;
+        self.stats.timeouts += 1;
         self.facts[i].loan = Loan::Timeout(visit);
         self.asking = true;
         Ok(())
@@ -183,6 +196,7 @@ impl Judge {
             )
         })?;
         self.step(i, JobEvent::Reap);
+        self.stats.reaped += 1;
         self.facts[i].reaped = true;
         self.reaped += 1;
         Ok(())

@@ -21,7 +21,7 @@ pub(crate) struct Wish {
 impl Judge {
     /// `rooms` are prepared already.
     pub(crate) fn prepare(
-        &self,
+        &mut self,
         cost: u32,
         rooms: usize,
         entries: usize,
@@ -36,9 +36,14 @@ impl Judge {
             Lifecycle::Open if self.live().len() + rooms >= entries => Err(PrepareError::Full),
             Lifecycle::Open => Ok(()),
         };
+        self.stats.prepared += u64::from(want.is_ok());
         promise(got == want, || {
             format!("prepare said {got:?}, not {want:?}")
         })
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.stats.released += 1;
     }
 
     pub(crate) fn arm(&mut self, seqno: u64, wish: Wish, fence: u32) -> Verdict {
@@ -51,6 +56,7 @@ impl Judge {
             Lifecycle::Killed(error) => Some(error),
         };
         self.steps[0][JobEvent::Arm as usize] += 1;
+        self.stats.armed += 1;
         if self.facts.len() == self.signals_out {
             self.head_since = self.active;
         }
@@ -86,6 +92,8 @@ impl Judge {
         })?;
         let Some(i) = found else { return Ok(()) };
         self.step(i, JobEvent::Submit);
+        self.stats.submitted += 1;
+        self.stats.dependencies += u64::from(open);
         self.facts[i].place = Place::Line;
         self.facts[i].open = open;
         let abandoned = abandoned.then_some(Outcome::Cancelled(Errno::ECANCELED));
@@ -177,11 +185,12 @@ impl Judge {
         promise((got == Completed::Finished) == takes.is_some(), || {
             format!("a completion of attempt {attempt} at #{seqno}: {got:?}")
         })?;
-        if let Some(i) = takes {
-            self.end(
+        match takes {
+            Some(i) => self.end(
                 i,
                 result.map_or_else(Outcome::Failed, |()| Outcome::Completed),
-            );
+            ),
+            None => self.stats.late_completions += 1,
         }
         Ok(())
     }
@@ -203,6 +212,8 @@ impl Judge {
         if self.facts[i].place != Place::Hardware {
             self.facts[i].loan = Loan::None;
             self.step(i, JobEvent::Return);
+            let late = matches!(answer, RunOutcome::Done | RunOutcome::Failed(_));
+            self.stats.late_completions += u64::from(late);
             return Ok(false);
         }
         self.facts[i].taken = answer != RunOutcome::NoResources;
@@ -214,6 +225,7 @@ impl Judge {
             RunOutcome::Done => self.end(i, Outcome::Completed),
             RunOutcome::Failed(error) => self.end(i, Outcome::Failed(error)),
             RunOutcome::NoResources => {
+                self.stats.no_resources += 1;
                 self.back_in_line(i, true);
                 self.facts[i].loan = Loan::None;
                 self.hand_back(visit);
@@ -299,6 +311,7 @@ impl Judge {
                 }
                 TimeoutOutcome::Extend(span) if !overdue && fact.extensions < max => {
                     fact.extensions += 1;
+                    self.stats.extensions += 1;
                     (fact.since, fact.span) = (active, crate::oracle::whole_ns(span).max(1));
                 }
                 TimeoutOutcome::NoHang | TimeoutOutcome::Extend(_) => {
@@ -308,6 +321,7 @@ impl Judge {
                 TimeoutOutcome::Reset => {
                     (fact.since, fact.span) = (active, fact.timeout);
                     self.recovery = Some(false);
+                    self.stats.recoveries += 1;
                 }
                 TimeoutOutcome::DeviceGone => self.end(i, Outcome::TimedOut(Errno::ENODEV)),
             }

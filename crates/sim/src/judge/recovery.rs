@@ -125,6 +125,7 @@ impl Judge {
         self.walked = None;
         if self.facts[i].place != Place::Hardware {
             self.step(i, JobEvent::Return);
+            self.stats.late_completions += u64::from(what != Walked::Keep);
             return Ok(());
         }
         match what {
@@ -148,6 +149,7 @@ impl Judge {
         })?;
         if let Some(i) = held {
             self.step(i, JobEvent::Replay);
+            self.stats.replays += 1;
             let fact = &mut self.facts[i];
             fact.loan = Loan::Replay;
             fact.attempt += 1;
@@ -169,7 +171,11 @@ impl Judge {
         self.facts[i].loan = Loan::None;
         self.walked = None;
         match outcome {
-            _ if self.facts[i].place != Place::Hardware => self.step(i, JobEvent::Return),
+            _ if self.facts[i].place != Place::Hardware => {
+                self.step(i, JobEvent::Return);
+                let late = outcome != ReplayOutcome::Pending;
+                self.stats.late_completions += u64::from(late);
+            }
             ReplayOutcome::Pending => {}
             ReplayOutcome::Done => self.end(i, Outcome::Completed),
             ReplayOutcome::Failed(error) => self.end(i, Outcome::Failed(error)),
@@ -184,6 +190,7 @@ impl Judge {
     }
 
     pub(crate) fn strike(&mut self, now: u64) {
+        self.stats.strikes += 1;
         let ban = self.config.ban;
         let within = ban.and_then(|ban| ban.within).map(crate::oracle::whole_ns);
         if within.is_some_and(|within| now - self.last_strike > within) {

@@ -137,8 +137,12 @@ impl Judge {
         })
     }
 
-    /// All is over: nothing leaks.
-    pub(crate) fn at_the_end(&self) -> Verdict {
+    /// All is over: nothing leaks, and everything was counted.
+    pub(crate) fn at_the_end(&self, core: &Queue<Vec<Entry>>) -> Verdict {
+        promise(core.stats() == self.stats, || {
+            let (got, want) = (core.stats(), self.stats);
+            format!("the queue counted {got:?}, not {want:?}")
+        })?;
         promise(self.told_closed, || "the queue never closed".into())?;
         promise(self.reaped == self.facts.len(), || {
             format!("#{} leaks", self.seqno(self.reaped))

@@ -26,6 +26,7 @@ impl World {
                     return Ok(());
                 };
                 self.subject.queue.release(self.rooms.swap_remove(room).0);
+                self.history.release();
                 self.same(&(), |oracle| oracle.release(room))
             }
             Op::Arm(room) => match usize::from(room).checked_rem(self.rooms.len()) {

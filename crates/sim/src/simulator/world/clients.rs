@@ -135,6 +135,7 @@ impl World {
         if let Some(room) = usize::from(room).checked_rem(line.rooms.len()) {
             let (room, _) = line.rooms.swap_remove(room);
             line.port.release(room);
+            line.judge.release();
             self.note(queue, None, None, Event::Release, Detail::Nothing);
         }
     }

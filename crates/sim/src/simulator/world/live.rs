@@ -197,7 +197,7 @@ impl World {
     fn at_the_end(&self) -> Verdict {
         for (queue, line) in self.lines.iter().enumerate() {
             line.judge
-                .at_the_end()
+                .at_the_end(line.port.look())
                 .map_err(|what| format!("queue {queue}: {what}"))?;
             if !line.rooms.is_empty() || line.inside != 0 || line.visits != 0 {
                 return Err(format!("queue {queue}: something is left over"));
