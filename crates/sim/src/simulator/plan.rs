@@ -106,19 +106,27 @@ const KINDS: usize = 34;
 #[rustfmt::skip]
 const EVEN: [u16; KINDS] = [
     // Push Prepare Release Arm Submit Cancel Foreign Dependency
-    24, 4, 1, 4, 6, 2, 6, 1,
+    24, 4, 1, 4, 6, 2, 10, 1,
     // Step Begin Enter Leave HandBack
     40, 8, 16, 2, 2,
     // Pass Next Interrupt Timer Trigger
     10, 12, 16, 8, 2,
     // Kill Unbind Close Abandon Suspend Resume Strike
-    1, 1, 1, 1, 2, 3, 1,
+    1, 1, 1, 1, 2, 8, 1,
     // Stop Start Walk Recovery Recover Firmware Gone Stray Resource
-    3, 4, 8, 10, 2, 1, 1, 3, 2,
+    3, 8, 8, 12, 2, 1, 1, 3, 2,
 ];
 
 /// Kinds that end something for good, with their chance in percent when they are drawn.
-const RARE: [(usize, u32); 6] = [(18, 10), (19, 8), (20, 20), (21, 10), (30, 30), (31, 4)];
+const RARE: [(usize, u32); 7] = [
+    (18, 10),
+    (19, 8),
+    (20, 20),
+    (21, 10),
+    (24, 40),
+    (30, 30),
+    (31, 4),
+];
 
 impl SimPlan {
     /// The plan that `seed` names; `ops` replaces the number of operations it draws.
@@ -140,20 +148,20 @@ impl SimPlan {
             _ => EVEN[kind] * 2,
         });
         // A run in which nobody submits, or nothing goes on, shows nothing.
-        weights[0] = weights[0].max(12);
-        weights[8] = weights[8].max(20);
+        weights[0] = weights[0].max(24);
+        weights[8] = weights[8].max(40);
         let style = Style {
             queues: self.scenario.queues.len() as u32,
             strays: prng.pick(&[0, 3, 20]),
             dependencies: prng.pick(&[0, 1, 1, 3]),
             cost_bits: prng.pick(&[0, 3, 255, 255]),
-            steps: prng.pick(&[1, 3, 12]),
+            steps: prng.pick(&[2, 4, 12]),
             inside: prng.pick(&[0, 0, 2, 10]),
         };
         let length = match prng.below(100) {
             0 => prng.between(1000, 3000),
-            1..=9 => prng.between(300, 600),
-            _ => prng.between(60, 240),
+            1..=9 => prng.between(400, 800),
+            _ => prng.between(60, 320),
         };
         let total = weights.iter().map(|w| u32::from(*w)).sum();
         self.ops.clear();

@@ -177,18 +177,18 @@ fn draw_shape(prng: &mut Prng, (low, high): (u32, u32)) -> Shape {
 
 fn draw_rates(prng: &mut Prng) -> Rates {
     let mut rate = |choices: &[u16]| {
-        if prng.chance(40) {
+        if prng.chance(30) {
             0
         } else {
             prng.pick(choices)
         }
     };
     Rates {
-        hang: rate(&[10, 50, 200]),
-        fault: rate(&[10, 100]),
+        hang: rate(&[20, 100, 300]),
+        fault: rate(&[20, 200]),
         early: rate(&[50, 300]),
-        lost: rate(&[10, 100]),
-        double: rate(&[10, 100]),
+        lost: rate(&[20, 200]),
+        double: rate(&[20, 200]),
         run_fails: rate(&[10, 100]),
         at_once: rate(&[50, 300]),
         busy: rate(&[50, 300]),
