@@ -49,8 +49,6 @@ mod cpu;
 pub(crate) mod later;
 mod line;
 mod lock;
-#[cfg(all(test, not(any(feature = "loom", feature = "shuttle"))))]
-mod tests;
 
 use std::marker::PhantomData;
 

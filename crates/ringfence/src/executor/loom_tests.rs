@@ -147,6 +147,17 @@ fn loom_a_pool_ends_with_its_owner() {
     });
 }
 
+/// As `model`, on a stack with room for a queue: it is moved about when it is made.
+fn model_with_queue(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
+    const WORDS: usize = 1 << 17;
+    let f = Arc::new(f);
+    model(preemptions, move || {
+        let f = Arc::clone(&f);
+        let thread = thread::Builder::new().stack_size(WORDS);
+        thread.spawn(move || f()).unwrap().join().unwrap();
+    });
+}
+
 struct Null;
 
 impl Driver for Null {
@@ -171,7 +182,7 @@ fn queue(bypass: bool) -> Queue<Null> {
 
 #[test]
 fn loom_a_submitted_job_ends() {
-    model(1, || {
+    model_with_queue(1, || {
         let queue = queue(false);
         let fence = queue.prepare((), 1).unwrap().submit();
         assert_eq!(fence.wait(), Ok(()));
@@ -180,7 +191,7 @@ fn loom_a_submitted_job_ends() {
 
 #[test]
 fn loom_submit_races_with_kill() {
-    model(1, || {
+    model_with_queue(1, || {
         let queue = Arc::new(queue(true));
         let killed = Arc::clone(&queue);
         let thread = thread::spawn(move || killed.kill(Errno::EIO));

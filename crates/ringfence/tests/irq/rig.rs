@@ -100,6 +100,10 @@ impl<const IRQ: bool> Ring<IRQ> {
         self.jobs.lock().pop_front()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.jobs.lock().len()
+    }
+
     /// What the hardware's handler does: completes one job, or a few.
     pub(crate) fn interrupt(&self) {
         assert!(irq::in_handler());

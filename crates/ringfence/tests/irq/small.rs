@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Single rules of interrupt context, one at a time.
 
+use std::future::{Future, IntoFuture};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 
-use ringfence::irq::{self, CountViolations, InterruptLine};
-use ringfence::section::CHECKED;
-use ringfence::{SleepingMutex, Timeline};
+use ringfence::fence::Callback;
+use ringfence::irq::{self, CountViolations, InterruptLine, IrqLock};
+use ringfence::section::{in_section, CHECKED};
+use ringfence::{Signaller, SleepingMutex, Timeline};
 
 use crate::rig::alone;
 
@@ -108,4 +112,145 @@ fn a_line_is_there_for_as_long_as_it_is_held() {
     let again = make().unwrap();
     assert_eq!((again.number(), again.stats().raised), (number, 0));
     irq::raise(irq::LineNumber::new(1000));
+}
+
+/// A line whose handler signals what it is given, once.
+fn signals(signaller: Signaller) -> InterruptLine {
+    let signaller = IrqLock::new(Some(signaller));
+    InterruptLine::new(move || {
+        assert!(!in_section(), "whatever was interrupted");
+        let signaller = signaller.lock().take();
+        if let Some(signaller) = signaller {
+            signaller.signal(Ok(()));
+        }
+    })
+    .unwrap()
+}
+
+#[test]
+fn interrupts_wait_for_masks_and_for_handlers() {
+    let _alone = alone();
+    let calls = Arc::new(AtomicU32::new(0));
+    let inner = {
+        let calls = Arc::clone(&calls);
+        InterruptLine::new(move || {
+            assert!(irq::in_handler());
+            calls.fetch_add(1, Ordering::Relaxed);
+        })
+        .unwrap()
+    };
+    let number = inner.number();
+    let seen = Arc::clone(&calls);
+    let outer = InterruptLine::new(move || {
+        let before = seen.load(Ordering::Relaxed);
+        irq::raise(number);
+        irq::raise(number);
+        assert_eq!(seen.load(Ordering::Relaxed), before, "handlers do not nest");
+    })
+    .unwrap();
+    outer.raise();
+    assert_eq!(calls.load(Ordering::Relaxed), 1, "once for both");
+    let (first, second) = (irq::mask(), irq::mask());
+    outer.raise();
+    drop(first);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    // SAFETY: The location is this thread's.
+    unsafe { *libc::__errno_location() = libc::EXDEV };
+    drop(second);
+    assert_eq!(
+        std::io::Error::last_os_error().raw_os_error(),
+        Some(libc::EXDEV)
+    );
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    let stats = inner.stats();
+    assert_eq!((stats.raised, stats.put_off, stats.handled), (4, 4, 2));
+    assert!(!irq::in_handler());
+}
+
+#[test]
+fn a_handler_signals_at_once_in_the_middle_of_a_callback() {
+    let _alone = alone();
+    let log = Arc::new(IrqLock::new(Vec::with_capacity(8)));
+    let say = |what: &'static str| {
+        let log = Arc::clone(&log);
+        Callback::new(move |_| log.lock().push(what))
+    };
+    let timeline = Timeline::new("t");
+    let (first, outer) = timeline.signaller();
+    let (second, inner) = timeline.signaller();
+    let _in_handler = inner.add_callback(say("the handler's")).unwrap();
+    let line = signals(second);
+    let (log2, watched) = (Arc::clone(&log), inner.clone());
+    let _interrupted = outer.add_callback(Callback::new(move |_| {
+        log2.lock().push("before");
+        line.raise();
+        assert_eq!(watched.status(), Some(Ok(())), "not put off");
+        assert_eq!(in_section(), CHECKED, "as before");
+        log2.lock().push("after");
+    }));
+    let _last = outer.add_callback(say("the next"));
+    first.signal(Ok(()));
+    assert_eq!(
+        *log.lock(),
+        ["before", "the handler's", "after", "the next"]
+    );
+}
+
+/// Remembers which thread it was woken on.
+struct WokenOn(Mutex<Option<std::thread::ThreadId>>, std::thread::Thread);
+
+impl Wake for WokenOn {
+    fn wake(self: Arc<Self>) {
+        assert!(!irq::in_handler());
+        *self.0.lock().unwrap() = Some(std::thread::current().id());
+        self.1.unpark();
+    }
+}
+
+#[test]
+fn a_waker_is_called_by_the_bottom_half() {
+    let _alone = alone();
+    let (signaller, fence) = Timeline::new("t").signaller();
+    let line = signals(signaller);
+    let here = std::thread::current();
+    let woken = Arc::new(WokenOn(Mutex::new(None), here.clone()));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut future = pin!(fence.into_future());
+    let mut context = Context::from_waker(&waker);
+    assert!(future.as_mut().poll(&mut context).is_pending());
+    line.raise();
+    assert_eq!(future.as_mut().poll(&mut context), Poll::Ready(Ok(())));
+    while woken.0.lock().unwrap().is_none() {
+        std::thread::park();
+    }
+    assert_ne!(*woken.0.lock().unwrap(), Some(here.id()));
+}
+
+/// Says so when it is dropped, which must not be in a handler.
+struct Canary(Arc<AtomicBool>);
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        assert!(!irq::in_handler());
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+#[test]
+fn last_references_are_dropped_by_the_bottom_half() {
+    let _alone = alone();
+    let before = irq::violations();
+    let gone = Arc::new(AtomicBool::new(false));
+    let timeline = Timeline::new("t");
+    let canary = Canary(Arc::clone(&gone));
+    let prepared = timeline.prepare().observe_deadline(move |_| _ = &canary);
+    let (signaller, fence) = prepared.publish();
+    // A combination holds its input, and is held by its node alone from here on.
+    drop(ringfence::Fence::all(std::slice::from_ref(&fence)));
+    drop(fence);
+    let line = signals(signaller);
+    line.raise();
+    assert_eq!(irq::violations(), before);
+    irq::flush();
+    assert!(gone.load(Ordering::Acquire));
 }
