@@ -303,3 +303,34 @@ fn killing_and_closing_a_queue_at_single_instructions() {
     }
     assert!(DROPS.total() > before);
 }
+
+#[test]
+fn the_last_count_of_a_queue_goes_away_in_a_handler() {
+    let _alone = alone();
+    let before = irq::violations();
+    let mut bench = Bench::<false>::new();
+    for _ in 0..3 {
+        drop(bench.submit());
+    }
+    let Bench {
+        queue,
+        ring,
+        here,
+        line,
+        ..
+    } = bench;
+    queue.kill(Errno::ENODEV);
+    drop(queue);
+    here.work();
+    assert_eq!(
+        Arc::strong_count(&here),
+        2,
+        "the queue's, which the tokens hold"
+    );
+    while ring.len() > 0 {
+        line.raise();
+    }
+    irq::flush();
+    assert_eq!(Arc::strong_count(&here), 1);
+    assert_eq!(irq::violations(), before);
+}
