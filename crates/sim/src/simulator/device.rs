@@ -38,6 +38,8 @@ pub(crate) struct Written {
 pub(crate) struct Ring {
     pub(crate) slots: VecDeque<Slot>,
     pub(crate) written: VecDeque<Written>,
+    /// Completions that were written and that nobody has been told of: the device's own record.
+    owed: Vec<(u64, Attempt)>,
     /// It wants the interrupt handler to come, since then.
     pub(crate) irq: Option<u64>,
     pub(crate) size: usize,
@@ -47,6 +49,7 @@ impl Ring {
     pub(crate) fn reset(&mut self, size: u8) {
         self.slots.clear();
         self.written.clear();
+        self.owed.clear();
         self.irq = None;
         self.size = usize::from(size);
     }
@@ -57,6 +60,27 @@ impl Ring {
 
     pub(crate) fn find(&self, seqno: u64) -> Option<&Slot> {
         self.slots.iter().find(|slot| slot.seqno == seqno)
+    }
+
+    /// True if the device has written a completion of this attempt that nobody was told of.
+    pub(crate) fn owes(&self, seqno: u64, attempt: Attempt) -> bool {
+        self.owed.contains(&(seqno, attempt))
+    }
+
+    /// The host is told of a completion.
+    pub(crate) fn told(&mut self, seqno: u64, attempt: Attempt) {
+        self.owed.retain(|owed| *owed != (seqno, attempt));
+    }
+
+    /// The completions of the ring that nobody was ever told of.
+    pub(crate) fn untold(&self) -> Option<u64> {
+        self.owed.first().map(|(seqno, _)| *seqno)
+    }
+
+    /// True if the device works on this attempt at a job, or will.
+    pub(crate) fn is_on(&self, seqno: u64, attempt: Attempt) -> bool {
+        let mut slots = self.slots.iter();
+        slots.any(|slot| slot.seqno == seqno && slot.attempt == attempt)
     }
 
     /// Takes a job off the ring, as a reset does.
@@ -108,6 +132,7 @@ impl Ring {
                 return;
             };
             done(slot.seqno);
+            self.owed.push((slot.seqno, slot.attempt));
             self.written.push_back(Written {
                 seqno: slot.seqno,
                 attempt: slot.attempt,

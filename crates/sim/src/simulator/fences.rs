@@ -42,6 +42,8 @@ pub(crate) struct Fences {
     waits: Vec<Wait>,
     /// Fences before this one have all signalled.
     settled: usize,
+    /// Fences whose callbacks run.
+    firing: u32,
 }
 
 impl Fences {
@@ -49,6 +51,7 @@ impl Fences {
         self.fences.clear();
         self.waits.clear();
         self.settled = 0;
+        self.firing = 0;
     }
 
     pub(crate) fn make(&mut self, queue: Option<u8>) -> u32 {
@@ -102,10 +105,16 @@ impl Fences {
         self.fences[fence as usize].queue
     }
 
-    pub(crate) fn wait(&mut self, fence: u32, queue: u8, seqno: u64) {
+    /// A job is to be told when the fence signals. Never inside a callback: two fences may share a
+    /// lock, and a callback has it.
+    pub(crate) fn wait(&mut self, fence: u32, queue: u8, seqno: u64) -> Verdict {
+        promise(self.firing == 0, || {
+            format!("#{seqno} was made to wait for a fence inside a fence callback")
+        })?;
         let at = self.waits.len() as u32;
         let next = std::mem::replace(&mut self.fences[fence as usize].waiter, at);
         self.waits.push(Wait { queue, seqno, next });
+        Ok(())
     }
 
     /// The fence begins to signal: its callbacks are to be called.
@@ -125,6 +134,14 @@ impl Fences {
         let wait = self.waits.get(entry.waiter as usize)?;
         entry.waiter = wait.next;
         Some((wait.queue, wait.seqno, entry.result))
+    }
+
+    /// The callbacks of a fence begin, or have all returned.
+    pub(crate) fn in_callbacks(&mut self, begun: bool) {
+        match begun {
+            true => self.firing += 1,
+            false => self.firing -= 1,
+        }
     }
 
     /// The fence says of itself that it has signalled.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The only way from the modelled host to core: where a bug can be planted in between.
 
+mod bugs;
+
 use ringfence_core::{
     Attempt, Cancelled, ClosePolicy, Completed, Config, ConfigError, Context, Effect, Entry, Errno,
     JobId, PrepareError, Queue, Refused, ReplayOutcome, Request, Reservation, RunOutcome, Standing,
@@ -14,6 +16,7 @@ use super::canary::{Canary, Plant};
 pub(crate) struct Port {
     core: Queue<Vec<Entry>>,
     plant: Plant,
+    memory: bugs::Memory,
 }
 
 impl Port {
@@ -23,11 +26,17 @@ impl Port {
         reap_in_irq: bool,
         plant: Plant,
     ) -> Result<Self, ConfigError> {
+        let config = bugs::config(plant, config);
         let mut core = Queue::new(config, vec![Entry::FREE; entries])?;
-        if reap_in_irq {
+        if reap_in_irq || plant.is(Canary::DropInInterrupt) {
             core.allow_reap_in_irq();
         }
-        Ok(Self { core, plant })
+        let memory = bugs::Memory::default();
+        Ok(Self {
+            core,
+            plant,
+            memory,
+        })
     }
 
     /// Core, for looking only.
@@ -37,9 +46,10 @@ impl Port {
 
     #[inline]
     pub(crate) fn next(&mut self, visit: &mut Visit, now: Time) -> Option<Effect> {
-        match self.core.next(visit, now)? {
-            Effect::Kick if self.plant.is(Canary::KickLost) => self.core.next(visit, now),
-            effect => Some(effect),
+        let effect = self.core.next(visit, now);
+        match self.plant.planted() {
+            None => effect,
+            Some(canary) => self.spoil(canary, effect, visit, now),
         }
     }
 
@@ -52,7 +62,11 @@ impl Port {
     }
 
     pub(crate) fn worker_leaves(&mut self, visit: Visit) -> Result<WorkerRest, Visit> {
-        self.core.worker_leaves(visit)
+        let rest = self.core.worker_leaves(visit)?;
+        Ok(match self.plant.is(Canary::IdleWithoutALook) {
+            true => WorkerRest::Idle,
+            false => rest,
+        })
     }
 
     pub(crate) fn prepare(&mut self, request: Request) -> Result<Reservation, PrepareError> {
@@ -82,6 +96,10 @@ impl Port {
         job: JobId,
         result: Result<(), Errno>,
     ) -> Result<(), Refused> {
+        let result = match self.plant.is(Canary::DependencyErrorLost) {
+            true => Ok(()),
+            false => result,
+        };
         self.core.dependency_signalled(job, result)
     }
 
@@ -100,11 +118,10 @@ impl Port {
         attempt: Attempt,
         result: Result<(), Errno>,
     ) -> Completed {
-        let attempt = match self.core.attempt(job) {
-            Some(present) if self.plant.is(Canary::StaleCompletionAccepted) => present,
-            _ => attempt,
-        };
-        self.core.complete(job, attempt, result)
+        match self.plant.planted() {
+            None => self.core.complete(job, attempt, result),
+            Some(canary) => self.spoil_completion(canary, job, attempt, result),
+        }
     }
 
     #[inline]
@@ -114,6 +131,10 @@ impl Port {
         job: JobId,
         outcome: RunOutcome,
     ) -> Result<(), Refused> {
+        let outcome = match outcome {
+            RunOutcome::NoResources if self.plant.is(Canary::CreditsLeak) => RunOutcome::Pending,
+            told => told,
+        };
         self.core.run_returned(visit, job, outcome)
     }
 
@@ -129,6 +150,10 @@ impl Port {
         outcome: TimeoutOutcome,
         now: Time,
     ) -> Result<(), Refused> {
+        self.memory.asking = false;
+        if outcome == TimeoutOutcome::NoHang && self.plant.is(Canary::JobWithoutHangLost) {
+            self.memory.off_the_list = Some(job);
+        }
         self.core.timed_out_returned(visit, job, outcome, now)
     }
 
@@ -137,6 +162,7 @@ impl Port {
     }
 
     pub(crate) fn timer_fired(&mut self, now: Time) {
+        self.memory.fired = true;
         self.core.timer_fired(now);
     }
 
@@ -149,10 +175,17 @@ impl Port {
     }
 
     pub(crate) fn unbind(&mut self, error: Errno) {
-        self.core.unbind(error);
+        if !self.plant.is(Canary::UnbindNotTold) {
+            self.core.unbind(error);
+        }
     }
 
     pub(crate) fn close(&mut self, policy: ClosePolicy, now: Time) {
+        let policy = match policy {
+            ClosePolicy::Drain if self.plant.is(Canary::DrainIsCancel) => ClosePolicy::Cancel,
+            ClosePolicy::Cancel if self.plant.is(Canary::CancelIsDrain) => ClosePolicy::Drain,
+            told => told,
+        };
         self.core.close(policy, now);
     }
 
@@ -161,14 +194,22 @@ impl Port {
     }
 
     pub(crate) fn suspend(&mut self, now: Time) {
+        self.memory.suspended_at = now;
         self.core.suspend(now);
     }
 
     pub(crate) fn resume(&mut self, now: Time) -> bool {
+        let now = match self.plant.is(Canary::SuspendedTimeCounts) {
+            true => self.memory.suspended_at,
+            false => now,
+        };
         self.core.resume(now)
     }
 
     pub(crate) fn stop(&mut self, now: Time) -> Result<(), Refused> {
+        if self.plant.is(Canary::StopForgotten) && !self.core.is_stopped() {
+            return Ok(());
+        }
         self.core.stop(now)
     }
 
@@ -177,7 +218,10 @@ impl Port {
     }
 
     pub(crate) fn walk_from(&mut self, first: JobId) -> Result<Option<JobId>, Refused> {
-        self.core.walk_from(first)
+        match self.plant.planted() {
+            None => self.core.walk_from(first),
+            Some(canary) => self.spoil_walk(canary, first),
+        }
     }
 
     pub(crate) fn walked(&mut self, job: JobId, what: Walked, now: Time) -> Result<(), Refused> {

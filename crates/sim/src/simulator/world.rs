@@ -5,6 +5,7 @@
 //! what a real host does in one go (take an effect, act on it, answer) is as many steps, so that
 //! anything can come in between.
 
+mod bugs;
 mod clients;
 mod driver;
 mod interrupts;
@@ -254,6 +255,9 @@ impl World {
         line.judge.check(line.port.look())?;
         if line.judge.is_quiet() && line.inside != 0 && line.judge.walked.is_none() {
             return Err("the queue is quiet and its driver is inside".into());
+        }
+        if line.driver_gone && line.inside != 0 {
+            return Err("the driver went while one of its callbacks was running".into());
         }
         if line.judge.is_unbound() && !line.port.look().driver_is_inside() {
             line.driver_gone = true;

@@ -7,6 +7,7 @@ use ringfence_core::{
     Attempt, Context, Errno, JobId, OnDependencyError, PrepareError, Request, Timeout,
 };
 
+use super::super::canary::Canary;
 use super::super::coverage::{End, Fault, Fed, Recovered};
 use super::super::log::{Detail, Event};
 use super::{Wish, World};
@@ -164,16 +165,23 @@ impl World {
             let found = judge.find(seqno);
             found.filter(|i| judge.facts[*i].place == Place::Armed)
         };
-        let mut waits = 0;
+        let (mut waits, mut skipped) = (0, 0);
         if let Some(i) = armed {
             let fence = self.lines[usize::from(queue)].judge.facts[i].fence;
             for nth in 0..open {
-                waits += u32::from(self.depend(queue, seqno, fence, nth));
+                let waits_for = self.depend(queue, seqno, fence, nth)?;
+                waits += u32::from(waits_for.is_some());
+                let from = waits_for.and_then(|fence| self.fences.queue_of(fence));
+                if from.is_some_and(|from| from != queue)
+                    && self.plant.is(Canary::DependencySkipped)
+                {
+                    skipped += 1;
+                }
             }
         }
         let time = self.time();
         let line = self.line(queue);
-        let got = line.port.submit(job, waits, abandoned, time);
+        let got = line.port.submit(job, waits - skipped, abandoned, time);
         line.judge.submit(seqno, waits, abandoned, got.is_ok())?;
         if got.is_ok() {
             if abandoned {
@@ -187,7 +195,7 @@ impl World {
     }
 
     /// Makes a job wait for a fence of another job, or a foreign one.
-    fn depend(&mut self, queue: u8, seqno: u64, own: u32, nth: u8) -> bool {
+    fn depend(&mut self, queue: u8, seqno: u64, own: u32, nth: u8) -> Result<Option<u32>, String> {
         let roll = self.roll(5, queue, seqno, nth);
         let foreign = roll.is_multiple_of(4);
         let fence = match foreign {
@@ -195,9 +203,9 @@ impl World {
             false => self.fences.choose(own, (roll >> 8) as u8),
         };
         if let Some(fence) = fence {
-            self.fences.wait(fence, queue, seqno);
+            self.fences.wait(fence, queue, seqno)?;
         }
-        fence.is_some()
+        Ok(fence)
     }
 
     fn push(&mut self, queue: u8, cost: u8, open: u8) -> Verdict {
@@ -257,7 +265,11 @@ impl World {
         let line = &mut self.lines[usize::from(queue)];
         self.coverage
             .fed(Fed::Resource, line.port.look().state(job));
-        let got = line.port.resource(job);
+        let got = match self.plant.is(Canary::ResourceOfAnotherQueue) {
+            true => self.resource_elsewhere(queue, job),
+            false => line.port.resource(job),
+        };
+        let line = &mut self.lines[usize::from(queue)];
         line.judge.resource(job.seqno(), got.is_ok())?;
         self.note(
             queue,

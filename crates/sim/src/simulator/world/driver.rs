@@ -7,11 +7,12 @@ use ringfence_core::{
     Attempt, Context, Errno, JobId, Outcome, ReplayOutcome, RunOutcome, TimeoutOutcome,
 };
 
+use super::super::canary::Canary;
 use super::super::coverage::{Fault, Recovered};
 use super::super::device::{Health, Slot, Written, NEVER};
 use super::super::log::{Detail, Event};
 use super::super::plan::Inside;
-use super::super::scenario::Patience;
+use super::super::scenario::{Patience, Reach};
 use super::World;
 use crate::judge::{Place, Verdict};
 use crate::op::Op;
@@ -119,11 +120,7 @@ impl World {
         if !ring.has_room() || (busy && early == Fault::EarlyCompletion) {
             return Ok(Placed::NoResources);
         }
-        if ring
-            .slots
-            .iter()
-            .any(|s| s.seqno == seqno && s.attempt == attempt)
-        {
+        if ring.is_on(seqno, attempt) {
             return Err(format!("{job:?} is on the ring twice in one attempt"));
         }
         if result.is_err() {
@@ -196,6 +193,7 @@ impl World {
             Detail::Number(u64::from(extensions_left)),
         );
         let verdict = self.look_into(queue, job)?;
+        self.done_is_done(queue, job, verdict)?;
         self.inside(queue, inside, true)?;
         Ok(verdict)
     }
@@ -235,11 +233,11 @@ impl World {
                 }
                 Ok(TimeoutOutcome::Extend(Duration::from_nanos(50)))
             }
-            (_, true) => Ok(self.hang_verdict(queue, seqno)),
+            (_, true) => self.hang_verdict(queue, seqno),
         }
     }
 
-    fn hang_verdict(&mut self, queue: u8, seqno: u64) -> TimeoutOutcome {
+    fn hang_verdict(&mut self, queue: u8, seqno: u64) -> Result<TimeoutOutcome, String> {
         let patience = self.line(queue).shape.patience;
         let roll = self.roll(4, queue, seqno, (self.now >> 3) as u8);
         let (handles, asks) = (Patience::Handles, Patience::AsksForReset);
@@ -255,10 +253,18 @@ impl World {
                 ring.remove(seqno);
                 ring.restart();
                 self.pass(self.now);
-                TimeoutOutcome::Handled(Errno::ENODATA)
+                Ok(TimeoutOutcome::Handled(Errno::ENODATA))
             }
-            Patience::Hopes => TimeoutOutcome::Extend(Duration::from_nanos(20 + roll % 100)),
-            _ => TimeoutOutcome::Reset,
+            Patience::Hopes => Ok(TimeoutOutcome::Extend(Duration::from_nanos(
+                20 + roll % 100,
+            ))),
+            _ => {
+                if self.plant.is(Canary::TwoResetsAtOnce) {
+                    self.rescue.ask(queue, Some(Reach::Device));
+                    self.begin_reset(self.now + 1, false)?;
+                }
+                Ok(TimeoutOutcome::Reset)
+            }
         }
     }
 
@@ -290,12 +296,16 @@ impl World {
         let i = line.judge.index(seqno)?;
         let fence = line.judge.facts[i].fence;
         self.fences.begin(fence, outcome.result())?;
+        if self.plant.is(Canary::FlagBeforeCallbacks) {
+            self.fences.end(fence)?;
+        }
         self.call_back(fence)?;
         self.inside(queue, inside, false)
     }
 
     /// Tells all who wait for a fence.
     pub(super) fn call_back(&mut self, fence: u32) -> Verdict {
+        self.fences.in_callbacks(true);
         while let Some((queue, seqno, result)) = self.fences.take_waiter(fence) {
             let from = self.fences.queue_of(fence);
             if from.is_some_and(|from| from != queue) {
@@ -307,7 +317,11 @@ impl World {
             self.dependency(queue, JobId::from_seqno(seqno), result)
                 .and_then(|()| self.nested(queue))
                 .map_err(|what| format!("queue {queue}, which waits: {what}"))?;
+            if self.plant.is(Canary::WaitAddedInFenceCallback) {
+                self.waits_for_the_next(queue, seqno)?;
+            }
         }
+        self.fences.in_callbacks(false);
         Ok(())
     }
 
@@ -353,10 +367,21 @@ impl World {
     ) -> Verdict {
         use super::super::coverage::Fed;
         use crate::judge::Loan;
+        let seqno = job.seqno();
+        let ring = &mut self.device.rings[usize::from(queue)];
+        ring.told(seqno, attempt);
+        let works = ring.is_on(seqno, attempt);
         let line = &mut self.lines[usize::from(queue)];
+        if works
+            && line
+                .judge
+                .takes_completion(seqno, attempt.replays())
+                .is_some()
+        {
+            return Err(format!("{job:?} completes while the device works on it"));
+        }
         self.coverage
             .fed(Fed::Complete, line.port.look().state(job));
-        let seqno = job.seqno();
         if let Some(i) = line.judge.find(seqno) {
             let fact = &line.judge.facts[i];
             let hardware = fact.place == Place::Hardware;
@@ -387,6 +412,9 @@ impl World {
     pub(super) fn read(&mut self, queue: u8, written: Written) -> Verdict {
         let job = JobId::from_seqno(written.seqno);
         self.complete(queue, job, written.attempt, written.result)?;
+        if self.plant.is(Canary::PayloadDroppedByDriver) {
+            self.drop_payload(queue, job)?;
+        }
         if written.double {
             self.coverage.fault(Fault::DoubleInterrupt);
             self.complete(queue, job, written.attempt, written.result)?;

@@ -199,6 +199,11 @@ impl World {
             line.judge
                 .at_the_end(line.port.look())
                 .map_err(|what| format!("queue {queue}: {what}"))?;
+            if let Some(seqno) = self.device.rings[queue].untold() {
+                return Err(format!(
+                    "queue {queue}: the device was done with #{seqno} and nobody was told"
+                ));
+            }
             if !line.rooms.is_empty() || line.inside != 0 || line.visits != 0 {
                 return Err(format!("queue {queue}: something is left over"));
             }

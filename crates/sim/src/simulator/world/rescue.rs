@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use ringfence_core::{Context, Errno, JobId, Outcome, Walked};
 
+use super::super::canary::Canary;
 use super::super::coverage::{Fault, Recovered};
 use super::super::device::Health;
 use super::super::log::{Detail, Event};
@@ -68,8 +69,8 @@ impl World {
         let went = match self.rescue.phase {
             Phase::Idle => Ok(self.rescue_begins()),
             Phase::Stop => self.rescue_stops(),
-            Phase::Quiet => Ok(self.rescue_waits()),
-            Phase::Reset => Ok(self.rescue_resets()),
+            Phase::Quiet => self.rescue_waits(),
+            Phase::Reset => self.rescue_resets(),
             Phase::Walk => self.rescue_walks(),
             Phase::Lent(job) => self.rescue_decides(job).map(|()| true),
             Phase::Replay(job) => {
@@ -163,21 +164,36 @@ impl World {
         }
     }
 
-    fn rescue_waits(&mut self) -> bool {
+    fn rescue_waits(&mut self) -> Result<bool, String> {
         let mut reaches = self.rescue_reaches();
         let quiet = |queue| self.lines[usize::from(queue)].port.look().is_quiet();
-        if !reaches.all(quiet) {
-            return false;
+        if !reaches.all(quiet) && !self.plant.is(Canary::StopDoesNotWait) {
+            return Ok(false);
+        }
+        let inside = |queue: &u8| self.lines[usize::from(*queue)].inside != 0;
+        if let Some(queue) = self.rescue_reaches().find(inside) {
+            return Err(format!(
+                "a reset begins while the driver of queue {queue} is inside"
+            ));
         }
         self.rescue_enters(Phase::Reset);
-        self.reset_begins();
-        true
+        self.reset_begins()?;
+        Ok(true)
     }
 
-    fn reset_begins(&mut self) {
+    /// The device begins a reset: there is one at a time.
+    pub(super) fn begin_reset(&mut self, until: u64, fails: bool) -> Verdict {
+        if let Health::Resetting { .. } = self.device.health {
+            return Err("a reset of the device begins while another one goes on".into());
+        }
+        self.device.health = Health::Resetting { until, fails };
+        Ok(())
+    }
+
+    fn reset_begins(&mut self) -> Verdict {
         let reach = self.rescue.reach;
         if reach != Some(Reach::Device) || self.device.health == Health::Gone {
-            return;
+            return Ok(());
         }
         let rates = self.scenario.rates;
         let retries = self.rescue.retries;
@@ -189,15 +205,12 @@ impl World {
         }
         let takes = u64::from(self.scenario.reset_ns) * if slow { 10 } else { 1 };
         self.note_all(Event::ResetBegins, Detail::Number(takes));
-        self.device.health = Health::Resetting {
-            until: self.now + takes,
-            fails,
-        };
+        self.begin_reset(self.now + takes, fails)
     }
 
-    fn rescue_resets(&mut self) -> bool {
+    fn rescue_resets(&mut self) -> Result<bool, String> {
         match self.device.health {
-            Health::Resetting { until, .. } if until > self.now => return false,
+            Health::Resetting { until, .. } if until > self.now => return Ok(false),
             Health::Resetting { fails: true, .. } => {
                 self.coverage.fault(Fault::FailedReset);
                 self.note_all(Event::ResetEnds, Detail::Text("failed"));
@@ -207,9 +220,9 @@ impl World {
                     self.device_goes();
                     self.rescue.reach = Some(Reach::Unplug);
                 } else {
-                    self.reset_begins();
+                    self.reset_begins()?;
                 }
-                return true;
+                return Ok(true);
             }
             Health::Gone if self.rescue.reach != Some(Reach::Migration) => {
                 if self.rescue.reach == Some(Reach::Queue) {
@@ -231,7 +244,7 @@ impl World {
             _ => Recovered::Unplug,
         });
         self.rescue_enters(Phase::Walk);
-        true
+        Ok(true)
     }
 
     /// What was on the rings is gone, but for what a queue's own reset keeps.
@@ -315,6 +328,7 @@ impl World {
                 self.read(queue, written)?;
                 return self.walked(queue, job, Walked::Keep);
             }
+            ring.told(seqno, attempt);
             let outcome = written
                 .result
                 .map_or_else(Outcome::Failed, |()| Outcome::Completed);
@@ -326,7 +340,11 @@ impl World {
             self.rescue.blamed[usize::from(queue)],
         );
         let is_first = queue == self.rescue.first && self.rescue.guilty == Some(job);
-        if blamed == Some(seqno) || (is_first && !on_ring && blamed.is_none()) {
+        let guilty = blamed == Some(seqno) || (is_first && !on_ring && blamed.is_none());
+        if self.decides_on_guilt(guilty) {
+            if !guilty {
+                return Err(format!("{job:?} is punished and did not hang"));
+            }
             self.coverage.recovered(Recovered::Guilty);
             let end = Outcome::TimedOut(Errno::ENODATA);
             return self.walked(queue, job, Walked::End(end));
@@ -339,6 +357,9 @@ impl World {
             self.coverage.recovered(Recovered::Cancelled);
             let end = Outcome::Cancelled(Errno::ECANCELED);
             return self.walked(queue, job, Walked::End(end));
+        }
+        if guilty {
+            return Err(format!("{job:?} hung its ring and is put back"));
         }
         if self.replay(queue, job)? {
             self.rescue.phase = Phase::Replay(job);

@@ -3,6 +3,7 @@
 
 use ringfence_core::{Context, Effect, JobId, Outcome, RunOutcome, TimeoutOutcome, WorkerRest};
 
+use super::super::canary::Canary;
 use super::super::coverage::{effect_index, End, Recovered};
 use super::super::log::{Detail, Event};
 use super::super::plan::Inside;
@@ -119,6 +120,9 @@ impl World {
         line.visited = now;
         if self.visits[at].context == Context::Worker {
             return self.leave(at).map(|()| false);
+        }
+        if self.plant.is(Canary::UsedAfterPush) {
+            self.look_at_newest(at)?;
         }
         let _ = self.drop_visit(at);
         Ok(false)
@@ -244,7 +248,7 @@ impl World {
             *longest = took.max(*longest);
         }
         self.coverage.end(End::QueueClosed);
-        Ok(())
+        self.name_of_last_fence(queue)
     }
 
     /// Acts on the first effect that a visit owes an answer to.
@@ -279,7 +283,9 @@ impl World {
             Answer::Signalled => {
                 let line = &mut self.lines[usize::from(queue)];
                 let i = line.judge.index(job.seqno())?;
-                self.fences.end(line.judge.facts[i].fence)?;
+                if !self.plant.is(Canary::FlagBeforeCallbacks) {
+                    self.fences.end(line.judge.facts[i].fence)?;
+                }
                 line.port
                     .signalled(&mut self.visits[at].core, job)
                     .map_err(|error| format!("the signal of {job:?} was refused: {error}"))?;
@@ -376,7 +382,11 @@ impl World {
         let time = self.time();
         let id = self.next_visit;
         self.next_visit += 1;
-        let mut core = self.line(queue).port.visit(Context::Nested);
+        let context = match self.plant.is(Canary::WorkInFenceCallback) {
+            true => Context::Task,
+            false => Context::Nested,
+        };
+        let mut core = self.line(queue).port.visit(context);
         self.touched |= 1 << queue;
         // More than a timer and a kick would be handed out for ever.
         for _ in 0..4 {

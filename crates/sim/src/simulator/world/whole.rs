@@ -127,13 +127,14 @@ impl World {
         self.coverage.fault(Fault::Unbind);
         self.met(queue, Fed::Kill);
         self.device.rings[usize::from(queue)].slots.clear();
-        let now = self.now;
+        let (now, early) = (self.now, self.plant.is(Canary::UnbindEndsEarly));
         let line = self.line(queue);
         if line.judge.stopped {
             self.coverage.fault(Fault::UnbindWhileStopped);
         }
         let line = self.line(queue);
         line.port.unbind(Errno::ENODEV);
+        line.driver_gone |= early;
         line.judge.unbind(Errno::ENODEV, now);
         self.note(queue, None, None, Event::Unbind, Detail::Nothing);
         self.stir(queue);
@@ -332,6 +333,9 @@ impl World {
             None if overdue => Recovered::ReplayOverdue,
             None => Recovered::ReplayTooLate,
         });
+        if got.is_some() && self.plant.is(Canary::ReplayGetsANewFence) {
+            self.new_fence(queue, job)?;
+        }
         let most = &mut self.summary.most_replays;
         *most = u64::from(told.unwrap_or(0)).max(*most);
         let detail = told.map_or(Detail::Text("refused"), |t| Detail::Number(t.into()));
