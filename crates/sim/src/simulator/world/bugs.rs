@@ -40,6 +40,14 @@ impl World {
         }
     }
 
+    /// All callbacks of a fence have returned: it says that it has signalled.
+    pub(super) fn fence_ends(&mut self, fence: u32) -> Verdict {
+        match self.plant.is(Canary::FlagBeforeCallbacks) {
+            true => Ok(()),
+            false => self.fences.end(fence),
+        }
+    }
+
     /// Whether a recovery takes a job for guilty that is or is not.
     pub(super) fn decides_on_guilt(&self, guilty: bool) -> bool {
         match self.plant.planted() {

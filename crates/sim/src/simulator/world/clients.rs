@@ -331,6 +331,6 @@ impl World {
         self.note_all(Event::Foreign, Detail::from(result));
         self.fences.begin(fence, result)?;
         self.call_back(fence)?;
-        self.fences.end(fence)
+        self.fence_ends(fence)
     }
 }

@@ -296,15 +296,15 @@ impl World {
         let i = line.judge.index(seqno)?;
         let fence = line.judge.facts[i].fence;
         self.fences.begin(fence, outcome.result())?;
-        if self.plant.is(Canary::FlagBeforeCallbacks) {
-            self.fences.end(fence)?;
-        }
         self.call_back(fence)?;
         self.inside(queue, inside, false)
     }
 
     /// Tells all who wait for a fence.
     pub(super) fn call_back(&mut self, fence: u32) -> Verdict {
+        if self.plant.is(Canary::FlagBeforeCallbacks) {
+            self.fences.end(fence)?;
+        }
         self.fences.in_callbacks(true);
         while let Some((queue, seqno, result)) = self.fences.take_waiter(fence) {
             let from = self.fences.queue_of(fence);

@@ -283,9 +283,9 @@ impl World {
             Answer::Signalled => {
                 let line = &mut self.lines[usize::from(queue)];
                 let i = line.judge.index(job.seqno())?;
-                if !self.plant.is(Canary::FlagBeforeCallbacks) {
-                    self.fences.end(line.judge.facts[i].fence)?;
-                }
+                let fence = line.judge.facts[i].fence;
+                self.fence_ends(fence)?;
+                let line = &mut self.lines[usize::from(queue)];
                 line.port
                     .signalled(&mut self.visits[at].core, job)
                     .map_err(|error| format!("the signal of {job:?} was refused: {error}"))?;
