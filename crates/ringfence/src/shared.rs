@@ -37,7 +37,7 @@ use crate::irq::{self, later::Buried};
 use crate::job::{Gate, Job};
 use crate::observe::{Event, EventKind, Observer};
 use crate::recovery::Desk;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::sync::{Event as Wake, Mutex, SpinGuard, SpinLock};
 use crate::Errno;
 
@@ -90,6 +90,10 @@ pub(crate) struct Shared<D: Driver> {
     place: Place,
     /// A batch of runs should stop and hand back what it has not begun.
     interrupt: AtomicBool,
+    /// Counts of the queue that interrupt handlers could not drop, for the next visit. There is a
+    /// job, and so there will be one. Changed under the lock; it stands here because every visit
+    /// looks at it.
+    left_behind: AtomicU32,
     driver: UnsafeCell<Option<D>>,
     state: SpinLock<State<D>>,
     /// How often a driver has come out while somebody waited for that.
@@ -111,9 +115,6 @@ unsafe impl<D: Driver> Send for Shared<D> {}
 pub(crate) struct State<D: Driver> {
     pub(crate) core: Core<D>,
     waiting_outside: u32,
-    /// Counts of the queue that interrupt handlers could not drop, for the next visit. There is a
-    /// job, and so there will be one.
-    left_behind: u32,
     /// Somebody has taken the driver's value and is dropping it.
     driver_leaving: bool,
     /// The driver's value is gone, or whoever was told `Closed` is about to let it go.
@@ -185,7 +186,6 @@ impl<D: Driver> Shared<D> {
                 state: SpinLock::new(State {
                     core: making.core,
                     waiting_outside: 0,
-                    left_behind: 0,
                     driver_leaving: false,
                     driver_goes: false,
                     lent: None,
@@ -193,6 +193,7 @@ impl<D: Driver> Shared<D> {
                 }),
                 driver: UnsafeCell::new(Some(making.driver)),
                 interrupt: AtomicBool::new(false),
+                left_behind: AtomicU32::new(0),
                 outside: Wake::new(),
                 timeline: making.timeline,
                 name: making.name,
@@ -283,21 +284,21 @@ impl<D: Driver> Shared<D> {
     /// with a count of his own: he takes this one along. Else a thread must come.
     #[cold]
     fn leave_behind(self: Arc<Self>) {
-        let mut state = self.lock();
+        let state = self.lock();
         if state.core.is_empty() {
             drop(state);
             irq::later::count(self);
             return;
         }
-        state.left_behind += 1;
+        self.left_behind.fetch_add(1, Ordering::Relaxed);
         drop(state);
         std::mem::forget(self);
     }
 
-    /// Drops the counts left behind: never the last, since the caller has one.
+    /// Drops the counts left behind: never the last, since the caller has one. The queue is locked.
     #[cold]
-    fn take_along(self: &Arc<Self>, state: &mut State<D>) {
-        for _ in 0..std::mem::take(&mut state.left_behind) {
+    fn take_along(self: &Arc<Self>) {
+        for _ in 0..self.left_behind.swap(0, Ordering::Relaxed) {
             // SAFETY: Each was forgotten in `leave_behind`.
             unsafe { Arc::decrement_strong_count(Arc::as_ptr(self)) };
         }
@@ -414,8 +415,8 @@ impl<D: Driver> Shared<D> {
         visit: &mut Visit,
         batch: &mut Batch<D>,
     ) -> bool {
-        if state.left_behind != 0 {
-            self.take_along(state);
+        if self.left_behind.load(Ordering::Relaxed) != 0 {
+            self.take_along();
         }
         let mut now = LazyNow::new();
         let mut loud = self.observer.is_some();
