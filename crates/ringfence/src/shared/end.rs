@@ -51,6 +51,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Wakes those who wait for the driver to be outside, where it is.
+    #[inline]
     pub(super) fn tell_outside(&self, state: &State<D>) {
         if state.waiting_outside == 0 {
             return;
