@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Development commands: `cargo xtask test`, `purity`, `ci`.
+//! Development commands: `cargo xtask test`, `purity`, `stress`, `ci`.
 //!
 //! What they do is what cargo does; nothing here knows where artefacts go.
 
 mod purity;
 mod run;
+mod stress;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,18 @@ enum Command {
     Test,
     /// Checks that core has no std, no alloc, no unsafe code, no atomics, no dependency.
     Purity,
+    /// Stresses the whole host with many threads, under a tool that watches.
+    Stress {
+        /// Who watches.
+        #[arg(value_enum)]
+        tool: stress::Tool,
+        /// Rounds to play; a number that fits the gate if not said.
+        #[arg(long)]
+        rounds: Option<u64>,
+        /// The first round's seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Runs what the gate runs.
     Ci,
 }
@@ -35,6 +48,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Test => test(),
         Command::Purity => purity::check(),
+        Command::Stress { tool, rounds, seed } => stress::run(tool, rounds, seed),
         Command::Ci => in_root(Step::new("bash").args([".ci/run"])),
     };
     match done {

@@ -44,10 +44,18 @@ pub(crate) fn root() -> PathBuf {
     xtask.parent().unwrap_or(xtask).to_owned()
 }
 
+fn cargo_program() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
 /// The cargo that runs this.
 pub(crate) fn cargo_step(args: &[&str]) -> Step {
-    let program = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    Step::new(program).args(args.iter().copied())
+    Step::new(cargo_program()).args(args.iter().copied())
+}
+
+/// The same, to be told more than arguments.
+pub(crate) fn cargo_command() -> Command {
+    Command::new(cargo_program())
 }
 
 /// Runs cargo, saying what.
