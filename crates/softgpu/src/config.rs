@@ -19,7 +19,7 @@ pub struct GpuConfig {
     /// Bytes per page, a power of two from 256 to 2 MiB.
     pub page_bytes: u64,
     /// How long the host waits for the firmware's answer to a request before it is told
-    /// [`NotResponding`](GpuError::NotResponding).
+    /// [`NotResponding`](GpuError::NotResponding). [Can be changed](crate::Gpu::set_answer_timeout).
     pub answer_timeout: Duration,
     /// Is told what happens on the slots.
     pub observer: Option<Observer>,

@@ -88,7 +88,8 @@ pub(crate) struct Device {
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) injections: Arc<Injections>,
     pub(crate) counters: Counters,
-    answer_timeout: Duration,
+    /// In nanoseconds.
+    answer_timeout: AtomicU64,
     device_resets: Arc<Mailbox<Option<DeviceResetReport>>>,
     pings: Arc<Mailbox<()>>,
     gone: AtomicBool,
@@ -139,7 +140,8 @@ impl Device {
         mailbox: &Arc<Mailbox<T>>,
         request: impl FnOnce(Answer<T>) -> Request,
     ) -> Result<T, GpuError> {
-        let answered = mailbox.ask(self.answer_timeout, |answer| self.send(request(answer)));
+        let patience = Duration::from_nanos(self.answer_timeout.load(Ordering::Relaxed));
+        let answered = mailbox.ask(patience, |answer| self.send(request(answer)));
         match answered {
             Err(GpuError::NotResponding) if self.inbox.is_stopped() => Err(self.absence()),
             answered => answered,
@@ -159,6 +161,11 @@ impl Device {
         }
         lock(&self.indices).free.push(index);
     }
+}
+
+/// The duration in nanoseconds; what is longer than five centuries is that long.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A GPU in software. Dropping it stops it.
@@ -186,7 +193,7 @@ impl Gpu {
             interrupts: Arc::default(),
             injections: Arc::default(),
             counters: Counters::default(),
-            answer_timeout: config.answer_timeout,
+            answer_timeout: AtomicU64::new(nanoseconds(config.answer_timeout)),
             device_resets: Arc::default(),
             pings: Arc::default(),
             gone: AtomicBool::new(false),
@@ -290,6 +297,13 @@ impl Gpu {
     /// Bytes of video memory there are.
     pub fn memory_size(&self) -> u64 {
         self.device.memory.bytes()
+    }
+
+    /// Changes how long the host waits for an answer ([`GpuConfig::answer_timeout`]), from the next
+    /// request on. Never sleeps.
+    pub fn set_answer_timeout(&self, timeout: Duration) {
+        let timeout = nanoseconds(timeout);
+        self.device.answer_timeout.store(timeout, Ordering::Relaxed);
     }
 
     /// Asks the firmware for a sign of life. Sleeps until it answers; does not allocate.

@@ -194,38 +194,40 @@ fn an_unmapped_semaphore_ends_the_wait_with_a_fault() {
 
 #[test]
 fn spins_on_several_slots_run_side_by_side() {
-    let (gpu, events) = observed(8);
+    let gpu = gpu(8);
     let contexts = contexts(&gpu, 8);
     for context in &contexts {
-        let spin = Command::Spin { ns: 200_000_000 };
-        submit(
-            context,
-            &[
-                Command::BeginJob { value: 1 },
-                spin,
-                Command::Fence { value: 1 },
-            ],
+        submit(context, &[Command::Spin { ns: u64::MAX }]);
+    }
+    // As many as there are slots: nobody has to leave.
+    for (slot, context) in contexts.iter().enumerate() {
+        until("its slot", || {
+            matches!(context.state(), ContextState::Resident(_))
+        });
+        assert!(
+            contexts[..slot]
+                .iter()
+                .all(|earlier| matches!(earlier.state(), ContextState::Resident(_))),
+            "all are on their slots at once"
         );
     }
-    contexts.iter().for_each(|context| reached(context, 1));
-    gpu.stop();
-    let events = events.lock().expect("no panic");
-    let times = |wanted: fn(&SlotEventKind) -> bool| {
-        events
-            .iter()
-            .filter(move |event| wanted(&event.kind))
-            .map(|event| event.at)
-    };
-    let last_begin = times(|kind| matches!(kind, SlotEventKind::JobBegin { .. })).max();
-    let first_end = times(|kind| matches!(kind, SlotEventKind::JobEnd { .. })).min();
-    assert!(last_begin < first_end, "all were on their slots at once");
+    for context in &contexts {
+        let progress = context.progress();
+        until("progress", || context.progress() > progress);
+    }
 }
 
 #[test]
 fn spin_time_counts_on_the_slot_only() {
+    // A spin is cut short only if the machine looks at it before it is over.
+    let cut = (0..10).any(|doublings| three_spins_on_one_slot(4_000_000 << doublings));
+    assert!(cut, "slices of 500 us last for seconds");
+}
+
+/// Whether at least one of them was cut by the end of a slice and resumed.
+fn three_spins_on_one_slot(ns: u64) -> bool {
     let (gpu, events) = observed(1);
     let contexts = contexts(&gpu, 3);
-    let ns = 4_000_000;
     for context in &contexts {
         let job = [
             Command::BeginJob { value: 7 },
@@ -262,12 +264,9 @@ fn spin_time_counts_on_the_slot_only() {
         }
     }
     assert!(events.windows(2).all(|pair| pair[0].at <= pair[1].at));
-    assert!(
-        resumed > 0 && switches > 3,
-        "slices were cut: {resumed} of {switches}"
-    );
     assert_eq!(resident.len(), 3);
     assert!(resident.values().all(|&time| time >= ns), "{resident:?}");
+    resumed > 0 && switches > 3
 }
 
 #[test]

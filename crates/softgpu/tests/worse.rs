@@ -6,8 +6,9 @@ mod common;
 
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
+use std::time::Duration;
 
-use common::{config, gpu, mapped, reached, submit, until, PATIENCE};
+use common::{gpu, mapped, reached, submit, until, PATIENCE};
 use ringfence_softgpu::{
     Command, Context, ContextState, Gpu, GpuError, HandlerGuard, Injection, InjectionKind,
     Interrupt, When,
@@ -55,17 +56,15 @@ fn a_failed_reset_of_a_context_loses_nothing_and_helps_nothing() {
 
 #[test]
 fn a_failed_reset_of_the_device_leaves_it_dead() {
-    let gpu = Gpu::start(ringfence_softgpu::GpuConfig {
-        answer_timeout: std::time::Duration::from_millis(50),
-        ..config(1)
-    })
-    .expect("it starts");
+    let gpu = gpu(1);
     let context = gpu.create_context(256).expect("a context");
     gpu.inject(Injection::FailedReset, When::Now)
         .expect("possible");
     assert!(matches!(gpu.reset(), Err(GpuError::ResetFailed)));
     submit(&context, &job(1));
+    gpu.set_answer_timeout(Duration::from_millis(50));
     assert!(matches!(gpu.ping(), Err(GpuError::NotResponding)));
+    gpu.set_answer_timeout(PATIENCE);
     assert_eq!(context.fence_value(), 0);
     let report = gpu.reset().expect("the second succeeds");
     assert_eq!((report.contexts_lost, report.culprit), (1, None));
