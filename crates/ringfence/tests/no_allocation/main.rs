@@ -6,228 +6,22 @@
 //! end others meanwhile.
 #![cfg(not(any(feature = "loom", feature = "shuttle")))]
 
-use std::alloc::{GlobalAlloc, Layout};
+mod bench;
+mod counting;
+
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ringfence::section::{CheckedAllocator, CHECKED};
+use bench::{builder, Bench, Does, Plain, JOBS};
+use counting::{allocations, spin_until};
+use ringfence::section::CHECKED;
 use ringfence::{
-    Builder, Completion, Device, Driver, Errno, Fence, Hang, Inspection, Pool, Queue, Replay,
-    ReplayOutcome, Rest, RunOutcome, Signaller, Submission, SubmissionGuard, TimedOutJob, Timeline,
-    TimeoutOutcome,
+    Builder, Device, Errno, Fence, Hang, Inspection, Queue, Rest, Signaller, SubmissionGuard,
+    Timeline,
 };
-
-/// Counts the allocations of all threads together.
-struct Everywhere(CheckedAllocator);
-
-static COUNTING: AtomicBool = AtomicBool::new(false);
-static COUNT: AtomicU64 = AtomicU64::new(0);
-
-fn note() {
-    if COUNTING.load(Ordering::SeqCst) {
-        COUNT.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-// SAFETY: Every call is passed on to an allocator that keeps the contract.
-unsafe impl GlobalAlloc for Everywhere {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: The caller's promise is passed on.
-        unsafe { self.0.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: The caller's promise is passed on.
-        unsafe { self.0.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        note();
-        // SAFETY: The caller's promise is passed on.
-        unsafe { self.0.realloc(ptr, layout, new_size) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: The caller's promise is passed on.
-        unsafe { self.0.dealloc(ptr, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Everywhere = Everywhere(CheckedAllocator::system());
-
-/// The allocations of all threads while `body` runs, which must leave no job behind.
-fn allocations(body: impl FnOnce()) -> u64 {
-    COUNT.store(0, Ordering::SeqCst);
-    COUNTING.store(true, Ordering::SeqCst);
-    body();
-    COUNTING.store(false, Ordering::SeqCst);
-    COUNT.load(Ordering::SeqCst)
-}
-
-/// Waits without allocating.
-#[track_caller]
-fn spin_until(holds: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        if Instant::now() > end {
-            COUNTING.store(false, Ordering::SeqCst);
-            panic!("it does not come to an end");
-        }
-        thread::yield_now();
-    }
-}
-
-/// What the driver does with a job.
-enum Does {
-    Done,
-    Waits,
-    Follows(Fence),
-    NoRoom(Fence),
-    Allocates,
-}
-
-/// Where the completions wait for the hardware: memory taken beforehand.
-type Hardware = Arc<Mutex<Vec<Completion<Plain>>>>;
-
-struct Plain {
-    hardware: Hardware,
-}
-
-struct Work {
-    does: Does,
-    left: Arc<AtomicU64>,
-}
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        self.left.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl Driver for Plain {
-    type Payload = Work;
-    type ReplayData = ();
-
-    const NAMES_FENCES: bool = true;
-
-    fn run(&mut self, mut submission: Submission<'_, Self>) -> RunOutcome {
-        match std::mem::replace(&mut submission.payload().does, Does::Done) {
-            Does::Done => submission.done(),
-            Does::Waits => {
-                let (completion, outcome) = submission.pending();
-                self.hardware.lock().unwrap().push(completion);
-                outcome
-            }
-            Does::Follows(fence) => submission.follow(fence),
-            Does::NoRoom(fence) => submission.no_resources(fence),
-            Does::Allocates => {
-                drop(std::hint::black_box(Box::new(1)));
-                submission.done()
-            }
-        }
-    }
-
-    fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome {
-        let job = match job.reset() {
-            Ok(outcome) => return outcome,
-            // The device has no recovery.
-            Err(job) => job,
-        };
-        match job.extend(Duration::from_nanos(1)) {
-            Ok(outcome) => outcome,
-            Err(job) => job.handled(Errno::ETIME),
-        }
-    }
-
-    fn replay(&mut self, replay: Replay<'_, Self>) -> ReplayOutcome {
-        let (completion, outcome) = replay.pending();
-        self.hardware.lock().unwrap().push(completion);
-        outcome
-    }
-}
-
-/// A queue with all around it made beforehand.
-struct Bench {
-    device: Device,
-    pool: Pool,
-    hardware: Hardware,
-    left: Arc<AtomicU64>,
-    made: AtomicU64,
-}
-
-const JOBS: u64 = 50;
-
-impl Bench {
-    fn new() -> Self {
-        Self::on(Device::new("bench"))
-    }
-
-    fn on(device: Device) -> Self {
-        Self {
-            device,
-            pool: Pool::new(2).unwrap(),
-            // Each hang of many has all others replayed.
-            hardware: Arc::new(Mutex::new(Vec::with_capacity(4000))),
-            left: Arc::new(AtomicU64::new(0)),
-            made: AtomicU64::new(0),
-        }
-    }
-
-    fn queue(&self, builder: Builder) -> Queue<Plain> {
-        let driver = Plain {
-            hardware: Arc::clone(&self.hardware),
-        };
-        builder.build(&self.device, &self.pool, driver).unwrap()
-    }
-
-    fn work(&self, does: Does) -> Work {
-        self.left.fetch_add(1, Ordering::SeqCst);
-        self.made.fetch_add(1, Ordering::SeqCst);
-        Work {
-            does,
-            left: Arc::clone(&self.left),
-        }
-    }
-
-    /// Completes what is on the hardware, from this thread.
-    fn complete(&self, in_irq: bool) {
-        loop {
-            let next = self.hardware.lock().unwrap().pop();
-            match next {
-                Some(completion) if in_irq => completion.complete_in_irq(Ok(())),
-                Some(completion) => completion.complete(Ok(())),
-                None => return,
-            }
-        }
-    }
-
-    fn all_gone(&self) -> bool {
-        self.left.load(Ordering::SeqCst) == 0
-    }
-
-    /// Lets the pool's threads do once what they have never done before: threads take memory
-    /// when they start, and some of the system's locks when they first wait.
-    fn warm_up(&self) {
-        let queue = self.queue(builder("warm-up"));
-        for _ in 0..2 {
-            let fence = queue.prepare(self.work(Does::Done), 1).unwrap().submit();
-            spin_until(|| fence.is_signaled() && self.all_gone());
-        }
-        drop(queue);
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn builder(name: &str) -> Builder {
-    Queue::<Plain>::builder(name).capacity(64).credits(64)
-}
 
 /// Prepares jobs, then counts while they are submitted and until their payloads are dropped.
 fn count(
@@ -514,11 +308,10 @@ fn completed_on_a_thread_of_its_own() {
     let bench = Arc::new(Bench::new());
     bench.warm_up();
     let queue = bench.queue(builder("q").bypass(true));
-    let (start, started) = mpsc::channel::<()>();
-    let stop = Arc::new(AtomicBool::new(false));
-    let (hardware, end) = (Arc::clone(&bench), Arc::clone(&stop));
+    let [started, stop] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+    let (hardware, begun, end) = (Arc::clone(&bench), Arc::clone(&started), Arc::clone(&stop));
     let thread = thread::spawn(move || {
-        started.recv().unwrap();
+        begun.store(true, Ordering::SeqCst);
         while !end.load(Ordering::SeqCst) {
             hardware.complete(false);
             thread::yield_now();
@@ -528,9 +321,8 @@ fn completed_on_a_thread_of_its_own() {
         .map(|_| queue.prepare(bench.work(Does::Waits), 1).unwrap())
         .collect();
     let mut fences = Vec::with_capacity(jobs.len());
-    start.send(()).unwrap();
-    // The thread has received it, and its own first steps are behind it.
-    thread::sleep(Duration::from_millis(20));
+    // What it takes to start a thread has been taken.
+    spin_until(|| started.load(Ordering::SeqCst));
     let allocated = allocations(|| {
         fences.extend(jobs.into_iter().map(|job| job.submit()));
         spin_until(|| bench.all_gone() && fences.iter().all(Fence::is_signaled));
