@@ -71,8 +71,24 @@ fn test() -> Result<(), Failed> {
         "--no-fail-fast",
     ])?;
     cargo(&["test", "--workspace", "--doc", "--locked"])?;
+    canaries()?;
     model_checked("shuttle", &["--test", "shuttle"])?;
     model_checked("loom", &["--lib", "loom_"])
+}
+
+/// Plants bugs, and runs the commands that are printed for them. The program that users get has no
+/// way to plant one, so this is a build of its own.
+fn canaries() -> Result<(), Failed> {
+    cargo(&[
+        "test",
+        "--locked",
+        "--package",
+        "ringfence-cli",
+        "--features",
+        "canary",
+        "--test",
+        "canaries",
+    ])
 }
 
 /// Tests `ringfence` under a model checker's locks and threads.

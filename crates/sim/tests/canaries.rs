@@ -6,6 +6,8 @@
 
 #[path = "canaries/stories.rs"]
 mod stories;
+#[path = "canaries/table.rs"]
+mod table;
 
 use std::time::Duration;
 

@@ -186,6 +186,10 @@ stories! {
         ]])
     }
 
+    drm_4_8_kick_lost_at_push(KickLost, "nobody comes") {
+        plan(machine(1), &[&push(0, 0)])
+    }
+
     drm_4_9_kill_while_the_worker_runs(PayloadDroppedInRun, "dropped while lent: Run") {
         plan(machine(1), &[
             &push(0, 0), &worker_takes(0), &[step(0, 1, Inside::Kill), step(1, 4, Inside::Nothing)],
@@ -229,6 +233,16 @@ stories! {
     drm_4_15_wait_for_teardown(UnbindEndsEarly, "one of its callbacks was running") {
         plan(machine(1), &[
             &push(0, 0), &worker_takes(0), &[step(0, 1, Inside::Nothing), on(0, Op::Unbind)],
+        ])
+    }
+
+    /// The only job has completed and signalled, and its run callback is still inside.
+    drm_4_15_closed_while_the_driver_has_a_job(ClosedEarly, "closed was said too early") {
+        let complete = on(0, Op::Complete { job: Pick::Fit(0), ok: true });
+        plan(machine(1), &[
+            &push(0, 0), &worker_takes(0), &[step(0, 1, Inside::Close(Drain))],
+            &[complete, step(1, 4, Inside::Nothing)],
+            &[on(0, Op::Begin(Context::Task)), step(1, 1, Inside::Nothing)],
         ])
     }
 
