@@ -25,6 +25,7 @@ mod log;
 mod plan;
 mod port;
 mod scenario;
+mod seat;
 mod shrink;
 mod world;
 
@@ -47,6 +48,9 @@ pub struct Options {
     pub ops: Option<u32>,
     /// Keep the event log, for [`Simulator::log`].
     pub log: bool,
+    /// Put the model of the property tests beside each queue: it must say the same as core, down to
+    /// the very next effect. Takes several times as long.
+    pub oracle: bool,
     /// The bug to plant.
     #[cfg(feature = "canary")]
     pub canary: Option<Canary>,
@@ -160,7 +164,7 @@ impl Simulator {
             what,
         };
         let world = &mut self.world;
-        let made = world.reset(&plan.scenario, self.options.log);
+        let made = world.reset(&plan.scenario, &self.options);
         made.map_err(|what| broken(0, what))?;
         for (step, op) in plan.ops.iter().enumerate() {
             world.play(step, op).map_err(|what| broken(step, what))?;

@@ -161,3 +161,31 @@ fn the_number_of_operations_can_be_given() {
     assert_eq!(done.ops, 3);
     assert_eq!(SimPlan::from_seed(5, Some(3)).ops.len(), 3);
 }
+
+#[test]
+fn the_model_of_the_property_tests_agrees_down_to_the_next_effect() {
+    let options = Options {
+        oracle: true,
+        ..Options::default()
+    };
+    let (mut with, mut without) = (
+        Simulator::new(options.clone()),
+        Simulator::new(Options::default()),
+    );
+    for seed in 0..2000 {
+        let done = with.run_seed(seed);
+        let done = done.unwrap_or_else(|violation| panic!("{}", report(&violation, &options)));
+        assert_eq!(Ok(done), without.run_seed(seed), "it only listens");
+    }
+    // A kick that is lost is noticed at once, and not only when nobody comes.
+    let mut simulator = Simulator::new(Options {
+        canary: Some(Canary::KickLost),
+        ..options
+    });
+    let found = (0..100).find_map(|seed| simulator.run_seed(seed).err());
+    let what = found.expect("it is found").what;
+    assert!(
+        what.contains("core says None, the model Some(Kick)"),
+        "{what}"
+    );
+}

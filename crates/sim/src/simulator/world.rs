@@ -26,7 +26,8 @@ use super::log::{Detail, Event, LogLine, Recorder};
 use super::plan::SimOp;
 use super::port::Port;
 use super::scenario::{Scenario, Shape};
-use super::Summary;
+use super::seat::Seat;
+use super::{Options, Summary};
 use crate::judge::{Fact, Judge, Verdict, VisitId};
 use crate::oracle::WorkerIs;
 
@@ -59,7 +60,7 @@ struct HostVisit {
 /// One queue and what belongs to it.
 #[derive(Debug)]
 struct Line {
-    port: Port,
+    port: Seat,
     judge: Judge,
     shape: Shape,
     rooms: Vec<(Reservation, Wish)>,
@@ -129,7 +130,7 @@ impl World {
     }
 
     /// Makes the machine that `scenario` describes, in the memory there is.
-    pub(super) fn reset(&mut self, scenario: &Scenario, keep_log: bool) -> Verdict {
+    pub(super) fn reset(&mut self, scenario: &Scenario, options: &Options) -> Verdict {
         self.now = 0;
         self.step = 0;
         self.live = false;
@@ -149,7 +150,7 @@ impl World {
         let shapes = &scenario.queues;
         self.device.reset(shapes.iter().map(|shape| shape.ring));
         self.rescue.reset();
-        self.recorder.reset(keep_log);
+        self.recorder.reset(options.log);
         self.summary = Summary::default();
         self.touched = 0;
         for shape in shapes {
@@ -157,7 +158,7 @@ impl World {
                 .map_err(|error| error.to_string())?;
             let facts = self.spare_facts.pop().unwrap_or_default();
             self.lines.push(Line {
-                port,
+                port: Seat::new(port, shape, options.oracle),
                 judge: Judge::new(shape.config, shape.reap_in_irq, facts),
                 shape: *shape,
                 rooms: Vec::new(),
@@ -253,6 +254,7 @@ impl World {
     fn check(&mut self, queue: usize) -> Verdict {
         let line = &mut self.lines[queue];
         line.judge.check(line.port.look())?;
+        line.port.check()?;
         if line.judge.is_quiet() && line.inside != 0 && line.judge.walked.is_none() {
             return Err("the queue is quiet and its driver is inside".into());
         }

@@ -133,9 +133,9 @@ impl World {
 
     pub(super) fn release(&mut self, queue: u8, room: u8) {
         let line = self.line(queue);
-        if let Some(room) = usize::from(room).checked_rem(line.rooms.len()) {
-            let (room, _) = line.rooms.swap_remove(room);
-            line.port.release(room);
+        if let Some(at) = usize::from(room).checked_rem(line.rooms.len()) {
+            let (room, _) = line.rooms.swap_remove(at);
+            line.port.release(room, at);
             line.judge.release();
             self.note(queue, None, None, Event::Release, Detail::Nothing);
         }
@@ -143,11 +143,11 @@ impl World {
 
     fn arm(&mut self, queue: u8, room: u8) -> Result<Option<JobId>, String> {
         let line = &mut self.lines[usize::from(queue)];
-        let Some(room) = usize::from(room).checked_rem(line.rooms.len()) else {
+        let Some(at) = usize::from(room).checked_rem(line.rooms.len()) else {
             return Ok(None);
         };
-        let (room, wish) = line.rooms.swap_remove(room);
-        let job = line.port.arm(room).map_err(|error| error.to_string())?;
+        let (room, wish) = line.rooms.swap_remove(at);
+        let job = line.port.arm(room, at).map_err(|error| error.to_string())?;
         let fence = self.fences.make(Some(queue));
         line.judge.arm(job.seqno(), wish, fence)?;
         if job.seqno() == 0 && line.shape.config.first_seqno != 0 {

@@ -137,11 +137,12 @@ impl World {
 
     pub(super) fn leave(&mut self, at: usize) -> Verdict {
         let queue = self.visits[at].queue;
+        let id = self.visits[at].id;
         let core = self.drop_visit(at);
         let line = self.line(queue);
         let rest = line
             .port
-            .worker_leaves(core)
+            .worker_leaves(id, core)
             .map_err(|_| "a worker that owes nothing may not leave")?;
         line.worker = match rest {
             WorkerRest::Idle => WorkerIs::Idle,
@@ -167,10 +168,10 @@ impl World {
         let visit = &mut self.visits[at];
         let queue = visit.queue;
         let line = &mut self.lines[usize::from(queue)];
-        let Some(effect) = line.port.next(&mut visit.core, time) else {
+        let (id, context) = (visit.id, visit.context);
+        let Some(effect) = line.port.next(id, context, &mut visit.core, time) else {
             return Ok(false);
         };
-        let (id, context) = (visit.id, visit.context);
         if matches!(
             effect,
             Effect::Run { .. } | Effect::Signal { .. } | Effect::TimedOut { .. }
@@ -281,13 +282,14 @@ impl World {
             Answer::Run(outcome) => self.run_returns(at, job, outcome),
             Answer::Timeout(verdict) => self.timeout_returns(at, job, verdict),
             Answer::Signalled => {
+                let id = self.visits[at].id;
                 let line = &mut self.lines[usize::from(queue)];
                 let i = line.judge.index(job.seqno())?;
                 let fence = line.judge.facts[i].fence;
                 self.fence_ends(fence)?;
                 let line = &mut self.lines[usize::from(queue)];
                 line.port
-                    .signalled(&mut self.visits[at].core, job)
+                    .signalled(id, &mut self.visits[at].core, job)
                     .map_err(|error| format!("the signal of {job:?} was refused: {error}"))?;
                 line.judge.signalled(job.seqno())?;
                 self.note(
@@ -307,7 +309,7 @@ impl World {
         let (queue, id, context) = (visit.queue, visit.id, visit.context);
         let line = &mut self.lines[usize::from(queue)];
         line.port
-            .run_returned(&mut visit.core, job, outcome)
+            .run_returned(id, &mut visit.core, job, outcome)
             .map_err(|error| format!("the answer for {job:?} was refused: {error}"))?;
         line.inside -= 1;
         let back = line.judge.run_returned(id, job.seqno(), outcome, now)?;
@@ -339,7 +341,7 @@ impl World {
         let i = line.judge.index(job.seqno())?;
         let over = line.judge.facts[i].place != crate::judge::Place::Hardware;
         line.port
-            .timed_out_returned(&mut visit.core, job, verdict, time)
+            .timed_out_returned(visit.id, &mut visit.core, job, verdict, time)
             .map_err(|error| format!("the verdict on {job:?} was refused: {error}"))?;
         line.inside -= 1;
         line.judge.verdict(job.seqno(), verdict, now)?;
@@ -390,7 +392,11 @@ impl World {
         self.touched |= 1 << queue;
         // More than a timer and a kick would be handed out for ever.
         for _ in 0..4 {
-            let Some(effect) = self.line(queue).port.next(&mut core, time) else {
+            let Some(effect) = self
+                .line(queue)
+                .port
+                .next(id, Context::Nested, &mut core, time)
+            else {
                 let now = self.now;
                 let line = self.line(queue);
                 line.unvisited = false;
@@ -416,7 +422,7 @@ impl World {
         visit.todo.retain(|e| !matches!(e, Effect::Run { .. }));
         let line = &mut self.lines[usize::from(queue)];
         line.port
-            .hand_back_runs(&mut visit.core)
+            .hand_back_runs(visit.id, &mut visit.core)
             .map_err(|error| format!("runs were not taken back: {error}"))?;
         line.judge.hand_back(visit.id);
         self.note(queue, None, None, Event::HandBack, Detail::Nothing);
