@@ -6,6 +6,9 @@
 //! statistics, the very next effect) and with the promises a host relies on; then it lets
 //! everything come to an end and looks whether it did. The same seed always does the same.
 //!
+//! A [`Simulator`] goes further: many queues with fences between them, a device that fails, virtual
+//! time, recoveries. Its plans are [`SimPlan`]s, of which [`Op`] is a part.
+//!
 //! ```
 //! use ringfence_sim::{run, Judges, Plan};
 //!
