@@ -89,6 +89,13 @@ fn more_operations_can_be_asked_for() {
 }
 
 #[test]
+#[cfg(not(feature = "canary"))]
+fn the_program_that_users_get_plants_no_bugs() {
+    let output = sim(&["--canary", "kick-lost"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
 fn wrong_command_lines_are_told() {
     for (args, told) in [
         (&["--seeds", "0"][..], "no seed"),

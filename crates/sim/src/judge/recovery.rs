@@ -2,7 +2,7 @@
 //! What was done to the queue as a whole, and by who stopped it.
 
 use ringfence_core::state::JobEvent;
-use ringfence_core::{ClosePolicy, Errno, Outcome, ReplayOutcome, Walked};
+use ringfence_core::{ClosePolicy, Errno, Outcome, ReplayOutcome, Standing, Walked};
 
 use super::{promise, Judge, Loan, Place, Verdict};
 
@@ -201,6 +201,15 @@ impl Judge {
         if ban.is_some_and(|ban| self.strikes >= ban.strikes) && !self.banned {
             self.banned = true;
             self.give_up_the_line();
+        }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        match self.banned {
+            true => Standing::Banned,
+            false => Standing::Good {
+                strikes: self.strikes,
+            },
         }
     }
 

@@ -33,6 +33,7 @@ impl Judge {
             core.driver_is_inside(),
             core.is_quiet(),
             core.wants_recovery().is_some(),
+            core.standing(),
         );
         let want = (
             self.lifecycle(),
@@ -42,6 +43,7 @@ impl Judge {
             self.driver_is_inside(),
             self.is_quiet(),
             self.recovery.is_some(),
+            self.standing(),
         );
         promise(got == want, || {
             format!("the queue as a whole is {got:?}, not {want:?}")

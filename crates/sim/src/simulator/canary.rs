@@ -44,6 +44,8 @@ canaries! {
     UnbindEndsEarly = "unbind-ends-early",
     /// The driver goes, and the queue is not told.
     UnbindNotTold = "unbind-not-told",
+    /// A payload is dropped twice.
+    PayloadDroppedTwice = "payload-dropped-twice",
     /// A queue says that it is closed while a payload is still there.
     ClosedEarly = "closed-early",
     /// A queue says twice that it is closed.
@@ -66,6 +68,8 @@ canaries! {
     KickLost = "kick-lost",
     /// The worker goes to sleep without a last look under the lock.
     IdleWithoutALook = "idle-without-a-look",
+    /// The worker is told for ever that there is more for it.
+    WorkerNeverRests = "worker-never-rests",
     /// The submitter looks at its job's payload once more after it has handed it over.
     UsedAfterPush = "used-after-push",
     /// Another queue is told of the resources that a job waits for.
@@ -76,6 +80,10 @@ canaries! {
     DependencyErrorLost = "dependency-error-lost",
     /// An error is signalled as success.
     ErrorLost = "error-lost",
+    /// A job that its submitter dropped between arm and submit is forgotten.
+    DroppedJobForgotten = "dropped-job-forgotten",
+    /// A cancelled job runs all the same.
+    CancelForgotten = "cancel-forgotten",
     /// A fence is signalled twice.
     SignalTwice = "signal-twice",
     /// A job that finds no resources keeps its credits.
@@ -96,6 +104,10 @@ canaries! {
     TimerForFinishedJob = "timer-for-finished-job",
     /// A driver may ask for more time for ever.
     ExtensionsUnbounded = "extensions-unbounded",
+    /// The timer is not set.
+    TimerLost = "timer-lost",
+    /// A job that completed while the driver looked into it is a strike all the same.
+    FinishedJobStrikes = "finished-job-strikes",
     /// Time counts while the queue is suspended.
     SuspendedTimeCounts = "suspended-time-counts",
     /// A timeout callback resets the device, whoever else does.
@@ -118,6 +130,10 @@ canaries! {
     InnocentPunished = "innocent-punished",
     /// A reset puts the job back that hung.
     GuiltyReplayed = "guilty-replayed",
+    /// Nobody is told that a recovery is wanted.
+    RecoveryNotTold = "recovery-not-told",
+    /// A recovery does not start the queues again that it has stopped.
+    RestartForgotten = "restart-forgotten",
     /// Repeated guilt has no consequence.
     BanIgnored = "ban-ignored",
 }

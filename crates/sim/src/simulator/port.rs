@@ -6,7 +6,7 @@ mod bugs;
 use ringfence_core::{
     Attempt, Cancelled, ClosePolicy, Completed, Config, ConfigError, Context, Effect, Entry, Errno,
     JobId, PrepareError, Queue, Refused, ReplayOutcome, Request, Reservation, RunOutcome, Standing,
-    Time, TimeoutOutcome, Visit, Walked, WorkerRest,
+    State, Time, TimeoutOutcome, Visit, Walked, WorkerRest,
 };
 
 use super::canary::{Canary, Plant};
@@ -63,9 +63,10 @@ impl Port {
 
     pub(crate) fn worker_leaves(&mut self, visit: Visit) -> Result<WorkerRest, Visit> {
         let rest = self.core.worker_leaves(visit)?;
-        Ok(match self.plant.is(Canary::IdleWithoutALook) {
-            true => WorkerRest::Idle,
-            false => rest,
+        Ok(match self.plant.planted() {
+            Some(Canary::IdleWithoutALook) => WorkerRest::Idle,
+            Some(Canary::WorkerNeverRests) if !self.core.is_empty() => WorkerRest::More,
+            _ => rest,
         })
     }
 
@@ -88,6 +89,9 @@ impl Port {
         abandoned: bool,
         now: Time,
     ) -> Result<(), Refused> {
+        if abandoned && self.plant.is(Canary::DroppedJobForgotten) {
+            return Ok(());
+        }
         self.core.submit(job, open, abandoned, now)
     }
 
@@ -108,6 +112,10 @@ impl Port {
     }
 
     pub(crate) fn cancel(&mut self, job: JobId, error: Errno) -> Result<Cancelled, Refused> {
+        let queued = self.core.state(job) == State::Queued;
+        if queued && self.plant.is(Canary::CancelForgotten) {
+            return Ok(Cancelled::Yes);
+        }
         self.core.cancel(job, error)
     }
 
@@ -153,6 +161,10 @@ impl Port {
         self.memory.asking = false;
         if outcome == TimeoutOutcome::NoHang && self.plant.is(Canary::JobWithoutHangLost) {
             self.memory.off_the_list = Some(job);
+        }
+        let finished = self.core.state(job) != State::Pending;
+        if finished && self.plant.is(Canary::FinishedJobStrikes) {
+            self.core.strike(now);
         }
         self.core.timed_out_returned(visit, job, outcome, now)
     }

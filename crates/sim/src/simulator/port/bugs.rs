@@ -14,9 +14,8 @@ use super::Port;
 /// What bugs have to remember.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// The last signal, where it is to be handed out again.
-    signal: Option<Effect>,
-    closed: bool,
+    /// What is to be handed out again.
+    twice: Option<Effect>,
     /// The timer has fired since the worker was last told something.
     pub(super) fired: bool,
     /// A timeout is being looked into.
@@ -51,7 +50,9 @@ impl Port {
     ) -> Option<Effect> {
         let worker = visit.context() == Context::Worker;
         match (canary, effect) {
-            (Canary::KickLost, Some(Effect::Kick)) => self.core.next(visit, now),
+            (Canary::KickLost, Some(Effect::Kick))
+            | (Canary::TimerLost, Some(Effect::ArmTimer { .. }))
+            | (Canary::RecoveryNotTold, Some(Effect::Recover { .. })) => self.core.next(visit, now),
             (Canary::JobsLeakAtTeardown, Some(Effect::Reap { .. })) if !self.is_open() => {
                 self.next(visit, now)
             }
@@ -65,18 +66,14 @@ impl Port {
                 job,
                 outcome: Outcome::Completed,
             }),
-            (Canary::SignalTwice, Some(Effect::Signal { .. })) => {
-                self.memory.signal = effect;
+            (Canary::SignalTwice, Some(Effect::Signal { .. }))
+            | (Canary::PayloadDroppedTwice, Some(Effect::Reap { .. }))
+            | (Canary::ClosedTwice, Some(Effect::Closed)) => {
+                self.memory.twice = effect;
                 effect
             }
-            (Canary::SignalTwice, None) => self.memory.signal.take(),
-            (Canary::ClosedTwice, Some(Effect::Closed)) => {
-                self.memory.closed = true;
-                effect
-            }
-            (Canary::ClosedTwice, None) if self.memory.closed => {
-                self.memory.closed = false;
-                Some(Effect::Closed)
+            (Canary::SignalTwice | Canary::PayloadDroppedTwice | Canary::ClosedTwice, None) => {
+                self.memory.twice.take()
             }
             (Canary::FinishedJobTimesOut, Some(Effect::Signal { job, outcome }))
                 if worker && self.memory.fired && outcome == Outcome::Completed =>

@@ -379,7 +379,9 @@ impl World {
 
     fn rescue_starts(&mut self) -> Result<bool, String> {
         let queue = self.rescue.at;
-        self.start(queue)?;
+        if !self.plant.is(Canary::RestartForgotten) {
+            self.start(queue)?;
+        }
         self.begin(queue, Context::Task);
         if !self.rescue_next_queue() {
             self.rescue.phase = Phase::Idle;
