@@ -80,6 +80,19 @@ impl Entry {
         }
     }
 
+    /// Gives the job its outcome. Returns the credits that it held.
+    #[inline]
+    pub(crate) fn finish(&mut self, outcome: Outcome) -> Result<u32, Refused> {
+        let credits = match self.state.holds_credits() {
+            true => self.cost,
+            false => 0,
+        };
+        self.step(JobEvent::Finish)?;
+        self.outcome = Some(outcome);
+        self.resource_wait = false;
+        Ok(credits)
+    }
+
     /// Nothing but its turn and credits keep the job from running.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {

@@ -421,19 +421,19 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     #[inline]
     fn finish(&mut self, seqno: u64, outcome: Outcome) -> Result<(), Refused> {
         let entry = self.entry_mut(seqno).ok_or(Refused::Unknown)?;
-        let held = entry.state.holds_credits();
-        entry.step(JobEvent::Finish)?;
-        entry.outcome = Some(outcome);
-        entry.resource_wait = false;
-        let cost = entry.cost;
-        if held {
-            self.credits.give_back(cost);
-        }
+        let credits = entry.finish(outcome)?;
+        self.finished(seqno, outcome, credits);
+        Ok(())
+    }
+
+    /// What follows from the end of a job that held so many credits.
+    #[inline]
+    fn finished(&mut self, seqno: u64, outcome: Outcome, credits: u32) {
+        self.credits.give_back(credits);
         // What ends well at the head of the line signals at once: that record will do.
         if seqno != self.signal_next || outcome != Outcome::Completed {
             self.note(What::of(outcome), seqno);
         }
-        Ok(())
     }
 
     /// Decides that a queued job will not run. Its fence must not signal before everything the

@@ -201,13 +201,14 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
 
     #[inline]
     fn next_run(&mut self, visit: &mut Visit) -> Option<JobId> {
-        self.pass_ended_jobs();
-        if self.run_next == self.tail {
-            // A submitter has run enough only for as long as there is more to run.
-            self.bypass_streak = 0;
+        let Some(seqno) = self.runnable(visit) else {
+            self.pass_ended_jobs();
+            if self.run_next == self.tail {
+                // A submitter has run enough only for as long as there is more to run.
+                self.bypass_streak = 0;
+            }
             return None;
-        }
-        let seqno = self.runnable(visit)?;
+        };
         let entry = self.entry_mut(seqno)?;
         entry.step(JobEvent::Run).ok()?;
         entry.lent = Lent::Run;

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::{Queue, Recovery};
 use crate::effect::{Attempt, JobId, Outcome, Visit};
-use crate::entry::{HasEntry, Lent, Refused};
+use crate::entry::{Entry, HasEntry, Lent, Refused};
 use crate::error::Errno;
 use crate::log::What;
 use crate::state::{JobEvent, State};
@@ -165,14 +165,14 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         attempt: Attempt,
         result: Result<(), Errno>,
     ) -> Completed {
-        let running = self
-            .entry(job.0)
-            .is_some_and(|entry| entry.state.holds_credits() && entry.attempt == attempt);
         let outcome = match result {
             Ok(()) => Outcome::Completed,
             Err(error) => Outcome::Failed(error),
         };
-        if running && self.finish(job.0, outcome).is_ok() {
+        let present = |entry: &&mut Entry| entry.state.holds_credits() && entry.attempt == attempt;
+        let entry = self.entry_mut(job.0).filter(present);
+        if let Some(Ok(credits)) = entry.map(|entry| entry.finish(outcome)) {
+            self.finished(job.0, outcome, credits);
             return Completed::Finished;
         }
         self.counts.late_completions += 1;
