@@ -25,8 +25,9 @@ pub(crate) mod units;
 pub use diagnostic::{Diagnostic, PlanErrors};
 pub use expand::{Dependency, JobPlan, StreamPlan};
 pub use model::{
-    Bounds, CloseMode, Command, DevicePlan, Expect, FaultKind, FaultPlan, FaultRule, JobIndex,
-    OnDependencyError, QueueIndex, QueuePlan, Spread, StreamIndex,
+    AfterReset, Bounds, CloseMode, Command, DevicePlan, EventKind, EventPlan, Expect, FaultKind,
+    FaultPlan, FaultRule, JobIndex, OnDependencyError, QueueIndex, QueuePlan, RecoveryMode, Spread,
+    StreamIndex,
 };
 pub use prng::Prng;
 

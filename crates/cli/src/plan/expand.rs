@@ -13,6 +13,7 @@ use super::Prng;
 /// What a random number is used for, so that no two uses share one.
 const USE_JOB: u64 = 1;
 const USE_FAULT: u64 = 2;
+const USE_KIND: u64 = 3;
 
 /// Which jobs of an earlier stream each job of a stream waits for.
 ///
@@ -80,6 +81,8 @@ pub struct StreamPlan {
     pub jobs: u64,
     /// The most jobs the client has submitted and not seen the end of.
     pub in_flight: u32,
+    /// How long a job may be at the head of the line, where that is not for the queue to say.
+    pub timeout: Option<Duration>,
     /// The time from one submission to the next; as fast as possible where it is `None`.
     pub every: Option<Duration>,
     /// What the jobs wait for.
@@ -150,7 +153,13 @@ impl StreamPlan {
             .iter()
             .enumerate()
             .find(|&fault| hits(fault))
-            .map(|(_, fault)| fault.kind)
+            .map(|(at, fault)| match &fault.kinds[..] {
+                [kind] => *kind,
+                kinds => {
+                    let path = [USE_KIND, self.index.0 as u64, i, at as u64];
+                    kinds[Prng::at(seed, &path).below(kinds.len() as u64) as usize]
+                }
+            })
     }
 
     /// The highest cost a job of this stream can have.

@@ -2,6 +2,7 @@
 //! What a checked plan says, with indices in the place of names.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The place of a queue in [`Plan::queues`](super::Plan::queues).
@@ -30,6 +31,57 @@ pub struct DevicePlan {
     pub vram: u64,
     /// How long a context stays on a slot while others wait for one.
     pub time_slice: Duration,
+    /// What is reset when a job hangs.
+    pub recovery: RecoveryMode,
+    /// Fresh devices to which everything can be moved.
+    pub standby: u32,
+    /// What happens to the device while the plan runs.
+    pub events: Vec<EventPlan>,
+}
+
+/// What is reset when a job hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryMode {
+    /// The context of its queue; the others do not notice.
+    Queue,
+    /// The whole device.
+    Device,
+}
+
+/// Something that happens to the whole device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EventKind {
+    /// It is pulled out, and the bus says so.
+    Unplug,
+    /// It is pulled out, and nobody says so.
+    SurpriseUnplug,
+    /// All jobs are moved to a fresh one.
+    Migrate,
+    /// It is reset, though nothing was wrong.
+    Reset,
+}
+
+impl EventKind {
+    /// The word that stands for it in a plan.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unplug => "unplug",
+            Self::SurpriseUnplug => "surprise-unplug",
+            Self::Migrate => "migrate",
+            Self::Reset => "reset",
+        }
+    }
+}
+
+/// An event and when it happens, counted in the jobs that all streams have submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventPlan {
+    /// The event.
+    pub kind: EventKind,
+    /// After so many jobs for the first time.
+    pub after: u64,
+    /// And again each time after so many more.
+    pub every: Option<u64>,
 }
 
 /// What becomes of a job when one of its dependencies has failed.
@@ -48,6 +100,15 @@ pub enum CloseMode {
     Cancel,
     /// They still run, in order.
     Drain,
+}
+
+/// What becomes of innocent jobs when the context of their queue is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterReset {
+    /// They are put on the hardware again.
+    Replay,
+    /// They are cancelled.
+    Cancel,
 }
 
 /// A queue of a plan.
@@ -69,6 +130,14 @@ pub struct QueuePlan {
     pub on_dependency_error: OnDependencyError,
     /// What becomes of queued jobs at close.
     pub close: CloseMode,
+    /// How long closing may take, where there is a limit.
+    pub close_timeout: Option<Duration>,
+    /// Guilty jobs that ban the queue; 0 where none do.
+    pub strikes: u32,
+    /// A strike later than this after the one before begins the count anew.
+    pub strikes_within: Option<Duration>,
+    /// What becomes of the innocent jobs on the hardware when the queue's context is reset.
+    pub after_reset: AfterReset,
     /// The ring's size in bytes, a power of two.
     pub ring: u64,
 }
@@ -241,6 +310,32 @@ pub enum FaultKind {
     },
     /// The client cancels the job after it has submitted it.
     Cancel,
+    /// The firmware dies while the job is on the hardware, and says nothing.
+    SilentDeath,
+    /// The job hangs, and resets fail.
+    FailingReset {
+        /// How many.
+        times: u32,
+    },
+    /// The job ends before its submission has returned.
+    EarlyCompletion,
+    /// The client arms the job and drops it in the place of submitting it.
+    Drop,
+    /// The client suspends the queue after it has submitted the job, and resumes it later.
+    Suspend {
+        /// How much later.
+        delay: Duration,
+    },
+    /// The client stops the queue after it has submitted the job, looks at what is on the hardware,
+    /// and starts it again later.
+    Stop {
+        /// How much later.
+        delay: Duration,
+    },
+    /// The client closes the queue after it has submitted the job, and goes on with a new one.
+    Close,
+    /// The client kills the queue after it has submitted the job, and goes on with a new one.
+    Kill,
 }
 
 impl FaultKind {
@@ -260,6 +355,14 @@ impl FaultKind {
             Self::SlowReset { .. } => "slow-reset",
             Self::DependencyError { .. } => "dependency-error",
             Self::Cancel => "cancel",
+            Self::SilentDeath => "silent-death",
+            Self::FailingReset { .. } => "failing-reset",
+            Self::EarlyCompletion => "early-completion",
+            Self::Drop => "drop",
+            Self::Suspend { .. } => "suspend",
+            Self::Stop { .. } => "stop",
+            Self::Close => "close",
+            Self::Kill => "kill",
         }
     }
 }
@@ -276,10 +379,10 @@ pub enum FaultRule {
 }
 
 /// A fault and the jobs of one stream that it hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultPlan {
-    /// The fault.
-    pub kind: FaultKind,
+    /// The fault; of several, each job it hits has one, at random. Never empty.
+    pub kinds: Arc<[FaultKind]>,
     /// The jobs it hits.
     pub rule: FaultRule,
 }

@@ -31,6 +31,9 @@ pub(crate) struct RawPlan {
     pub(crate) slots: u64,
     pub(crate) vram: At<u64>,
     pub(crate) time_slice: u64,
+    pub(crate) recovery: &'static str,
+    pub(crate) standby: u64,
+    pub(crate) events: Vec<RawEvent>,
     pub(crate) queues: Vec<RawQueue>,
     pub(crate) streams: Vec<RawStream>,
     pub(crate) faults: Vec<RawFault>,
@@ -47,6 +50,10 @@ pub(crate) struct RawQueue {
     pub(crate) extensions: u64,
     pub(crate) on_dependency_error: &'static str,
     pub(crate) close: &'static str,
+    pub(crate) close_timeout: Option<u64>,
+    pub(crate) strikes: u64,
+    pub(crate) strikes_within: Option<At<u64>>,
+    pub(crate) after_reset: &'static str,
     pub(crate) ring: u64,
 }
 
@@ -58,6 +65,7 @@ pub(crate) struct RawStream {
     pub(crate) in_flight: u64,
     pub(crate) every: Option<u64>,
     pub(crate) cost: At<RangeInclusive<u64>>,
+    pub(crate) timeout: Option<u64>,
     pub(crate) work: Vec<CommandPlan>,
     pub(crate) after: Vec<RawAfter>,
     pub(crate) after_previous: bool,
@@ -70,9 +78,16 @@ pub(crate) struct RawAfter {
 }
 
 pub(crate) struct RawFault {
-    pub(crate) kind: Option<FaultKind>,
+    /// Empty where they could not be read.
+    pub(crate) kinds: Vec<FaultKind>,
     pub(crate) stream: Option<At<String>>,
     pub(crate) rule: Option<At<FaultRule>>,
+}
+
+pub(crate) struct RawEvent {
+    pub(crate) kind: Option<At<&'static str>>,
+    pub(crate) after: Option<At<u64>>,
+    pub(crate) every: Option<At<u64>>,
 }
 
 #[derive(Default)]
@@ -96,18 +111,25 @@ pub(crate) fn read(root: &DeTable<'_>, problems: &mut Vec<Diagnostic>) -> RawPla
     let seed = plan
         .quantity("seed", Kind::Count, 0..=u64::MAX)
         .map_or(1, |seed| seed.value);
-    let (slots, vram, time_slice) = read_device(&mut plan);
-    let queues = tables(&mut plan, "queue", &schema::QUEUE, read_queue);
+    let device = read_device(&mut plan);
+    let queues = tables(&mut plan, "queue", &schema::QUEUE, |queue| {
+        read_queue(queue, device.timeout)
+    });
     let streams = tables(&mut plan, "stream", &schema::STREAM, stream::read);
-    let faults = tables(&mut plan, "fault", &schema::FAULT, fault::read);
+    let mut faults = tables(&mut plan, "fault", &schema::FAULT, fault::read);
+    faults.extend(tables(&mut plan, "storm", &schema::STORM, fault::read_storm));
+    let events = tables(&mut plan, "event", &schema::EVENT, fault::read_event);
     let expect = read_expect(&mut plan);
     RawPlan {
         name,
         description,
         seed,
-        slots,
-        vram,
-        time_slice,
+        slots: device.slots,
+        vram: device.vram,
+        time_slice: device.time_slice,
+        recovery: device.recovery,
+        standby: device.standby,
+        events,
         queues,
         streams,
         faults,
@@ -189,19 +211,46 @@ fn tables<'a, 'i, T>(
     all
 }
 
-fn read_device(plan: &mut Reader<'_, '_>) -> (u64, At<u64>, u64) {
-    let read = table(plan, "device", &schema::DEVICE, |device| {
+struct RawDevice {
+    slots: u64,
+    vram: At<u64>,
+    time_slice: u64,
+    timeout: u64,
+    recovery: &'static str,
+    standby: u64,
+}
+
+fn read_device(plan: &mut Reader<'_, '_>) -> RawDevice {
+    let mut read = RawDevice {
+        slots: 4,
+        vram: At::new(64 << 20, 0..0),
+        time_slice: 2 * MS,
+        timeout: 500 * MS,
+        recovery: "queue",
+        standby: 0,
+    };
+    table(plan, "device", &schema::DEVICE, |device| {
+        let into = |place: &mut u64, value: Option<At<u64>>| {
+            if let Some(value) = value {
+                *place = value.value;
+            }
+        };
         let slots = device.quantity("slots", Kind::Count, 1..=64);
-        let vram = device.quantity("vram", Kind::Size, 1 << 20..=4 << 30);
+        into(&mut read.slots, slots);
+        if let Some(vram) = device.quantity("vram", Kind::Size, 1 << 20..=4 << 30) {
+            read.vram = vram;
+        }
         let slice = device.quantity("time_slice", Kind::Duration, 50 * US..=S);
-        (slots, vram, slice)
+        into(&mut read.time_slice, slice);
+        let timeout = device.quantity("timeout", Kind::Duration, MS..=60 * S);
+        into(&mut read.timeout, timeout);
+        if let Some(word) = device.choice("recovery", &["queue", "device"]) {
+            read.recovery = word.value;
+        }
+        let standby = device.quantity("standby", Kind::Count, 0..=8);
+        into(&mut read.standby, standby);
     });
-    let (slots, vram, slice) = read.unwrap_or_default();
-    (
-        slots.map_or(4, |slots| slots.value),
-        vram.unwrap_or(At::new(64 << 20, 0..0)),
-        slice.map_or(2 * MS, |slice| slice.value),
-    )
+    read
 }
 
 /// A number that must be a power of two.
@@ -225,7 +274,7 @@ fn power_of_two(
     None
 }
 
-fn read_queue(queue: &mut Reader<'_, '_>) -> RawQueue {
+fn read_queue(queue: &mut Reader<'_, '_>, timeout: u64) -> RawQueue {
     let nowhere = queue.span();
     RawQueue {
         name: queue
@@ -239,7 +288,7 @@ fn read_queue(queue: &mut Reader<'_, '_>) -> RawQueue {
         capacity: power_of_two(queue, "capacity", Kind::Count, 2..=32_768).unwrap_or(64),
         timeout: queue
             .quantity("timeout", Kind::Duration, MS..=60 * S)
-            .map_or(500 * MS, |time| time.value),
+            .map_or(timeout, |time| time.value),
         extensions: queue
             .quantity("extensions", Kind::Count, 0..=1000)
             .map_or(0, |n| n.value),
@@ -249,6 +298,16 @@ fn read_queue(queue: &mut Reader<'_, '_>) -> RawQueue {
         close: queue
             .choice("close", &["cancel", "drain"])
             .map_or("drain", |word| word.value),
+        close_timeout: queue
+            .quantity("close_timeout", Kind::Duration, MS..=60 * S)
+            .map(|time| time.value),
+        strikes: queue
+            .quantity("strikes", Kind::Count, 1..=255)
+            .map_or(0, |n| n.value),
+        strikes_within: queue.quantity("strikes_within", Kind::Duration, MS..=3600 * S),
+        after_reset: queue
+            .choice("after_reset", &["replay", "cancel"])
+            .map_or("replay", |word| word.value),
         ring: power_of_two(queue, "ring", Kind::Size, 4096..=16 << 20).unwrap_or(16 << 10),
     }
 }

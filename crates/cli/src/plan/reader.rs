@@ -183,6 +183,43 @@ impl<'a, 'i> Reader<'a, 'i> {
         None
     }
 
+    /// A list of some of a few words; `None` if it is not there or was misread.
+    pub(crate) fn choices(
+        &mut self,
+        key: &str,
+        words: &[&'static str],
+    ) -> Option<Vec<&'static str>> {
+        let value = self.get(key)?;
+        let list = match value.get_ref() {
+            DeValue::Array(list) if !list.is_empty() => list,
+            _ => {
+                self.wrong_type(key, value, "a list of texts");
+                return None;
+            }
+        };
+        let mut all = Vec::new();
+        for item in list {
+            let found = item.get_ref().as_str();
+            match words.iter().find(|word| Some(**word) == found) {
+                Some(word) => all.push(*word),
+                None => {
+                    let text = clip(found.unwrap_or(item.get_ref().type_str()));
+                    let message = format!("unknown word {text:?} in `{key}`");
+                    let example = match nearest(&text, words.iter().copied()) {
+                        Some(word) => format!("\"{word}\""),
+                        None => self.example(key).to_owned(),
+                    };
+                    self.problem(
+                        Diagnostic::new(item.span(), message)
+                            .expected(format!("some of {}", words.join(", ")))
+                            .write(example),
+                    );
+                }
+            }
+        }
+        (!all.is_empty()).then_some(all)
+    }
+
     /// One quantity within `limits`.
     pub(crate) fn quantity(
         &mut self,

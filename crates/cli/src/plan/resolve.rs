@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::diagnostic::Diagnostic;
 use super::graph::{components, find_circle, Edge};
-use super::model::{Bounds, DevicePlan, Expect, FaultPlan, FaultRule};
+use super::model::{Bounds, DevicePlan, Expect, FaultPlan, FaultRule, RecoveryMode};
 use super::names::{Names, Selection};
 use super::raw::{RawFault, RawPlan, RawStream, MAX_JOBS, MAX_QUEUES};
 use super::reader::At;
@@ -13,6 +13,7 @@ use super::Plan;
 
 mod build;
 mod check;
+mod events;
 
 use build::build_queues;
 use check::{check_memory, check_pairing, check_reach, circle_problem, never_over};
@@ -46,6 +47,8 @@ pub(crate) fn resolve(raw: &RawPlan, text: &str, problems: &mut Vec<Diagnostic>)
     let faults = resolver.find_faults();
     resolver.check_links(&links, &faults);
     resolver.check_expect(&raw.expect);
+    let events = resolver.find_events();
+    resolver.check_strikes();
     if !resolver.problems.is_empty() {
         return None;
     }
@@ -61,6 +64,12 @@ pub(crate) fn resolve(raw: &RawPlan, text: &str, problems: &mut Vec<Diagnostic>)
             slots: raw.slots as u32,
             vram: raw.vram.value,
             time_slice: Duration::from_nanos(raw.time_slice),
+            recovery: match raw.recovery {
+                "device" => RecoveryMode::Device,
+                _ => RecoveryMode::Queue,
+            },
+            standby: raw.standby as u32,
+            events,
         },
         queues: raw.queues.iter().flat_map(build_queues).collect(),
         streams,
@@ -308,7 +317,7 @@ impl Resolver<'_> {
         }
         for fault in &self.raw.faults {
             let RawFault {
-                kind,
+                kinds,
                 stream: Some(name),
                 rule: Some(rule),
             } = fault
@@ -326,7 +335,9 @@ impl Resolver<'_> {
             if let Some(problem) = check_reach(rule, name, jobs) {
                 self.problems.push(problem);
             }
-            let Some(kind) = *kind else { continue };
+            if kinds.is_empty() {
+                continue;
+            }
             let overlap = |other: &Selection| {
                 other.start < found.start + found.count && found.start < other.start + other.count
             };
@@ -343,7 +354,7 @@ impl Resolver<'_> {
             all.push((
                 found,
                 FaultPlan {
-                    kind,
+                    kinds: kinds.as_slice().into(),
                     rule: rule.value,
                 },
             ));

@@ -55,6 +55,8 @@ pub const PLAN: Section = Section {
         must("queue", "[[queue]]"),
         must("stream", "[[stream]]"),
         may("fault", "[[fault]]"),
+        may("storm", "[[storm]]"),
+        may("event", "[[event]]"),
         may("expect", "[expect]"),
     ],
 };
@@ -66,6 +68,9 @@ pub const DEVICE: Section = Section {
         may("slots", "slots = 4"),
         may("vram", "vram = \"64MiB\""),
         may("time_slice", "time_slice = \"2ms\""),
+        may("timeout", "timeout = \"500ms\""),
+        may("recovery", "recovery = \"queue\""),
+        may("standby", "standby = 1"),
     ],
 };
 
@@ -82,6 +87,10 @@ pub const QUEUE: Section = Section {
         may("extensions", "extensions = 0"),
         may("on_dependency_error", "on_dependency_error = \"cancel\""),
         may("close", "close = \"drain\""),
+        may("close_timeout", "close_timeout = \"100ms\""),
+        may("strikes", "strikes = 3"),
+        may("strikes_within", "strikes_within = \"10s\""),
+        may("after_reset", "after_reset = \"replay\""),
         may("ring", "ring = \"16KiB\""),
     ],
 };
@@ -97,6 +106,7 @@ pub const STREAM: Section = Section {
         may("in_flight", "in_flight = 16"),
         may("every", "every = \"16ms\""),
         may("cost", "cost = \"1..8\""),
+        may("timeout", "timeout = \"100ms\""),
         must("work", "work = \"copy\""),
         may("size", "size = \"4KiB\""),
         may("n", "n = 16"),
@@ -137,7 +147,31 @@ pub const FAULT: Section = Section {
         may("every", "every = 1_000"),
         may("probability", "probability = \"1%\""),
         may("delay", "delay = \"5ms\""),
+        may("times", "times = 2"),
         may("error", "error = \"EIO\""),
+    ],
+};
+
+/// Faults of many kinds, at random.
+pub const STORM: Section = Section {
+    title: "[[storm]]",
+    keys: &[
+        must("stream", "stream = \"frames\""),
+        must("probability", "probability = \"10%\""),
+        may("kinds", "kinds = [\"hang\", \"fault\"]"),
+        may("delay", "delay = \"5ms\""),
+        may("times", "times = 2"),
+        may("error", "error = \"EIO\""),
+    ],
+};
+
+/// Something that happens to the device.
+pub const EVENT: Section = Section {
+    title: "[[event]]",
+    keys: &[
+        must("kind", "kind = \"unplug\""),
+        may("after", "after = 1_000"),
+        may("every", "every = 1_000"),
     ],
 };
 
@@ -154,7 +188,7 @@ pub const EXPECT: Section = Section {
 
 /// All tables.
 pub const SECTIONS: &[&Section] = &[
-    &PLAN, &DEVICE, &QUEUE, &STREAM, &COMMAND, &AFTER, &FAULT, &EXPECT,
+    &PLAN, &DEVICE, &QUEUE, &STREAM, &COMMAND, &AFTER, &FAULT, &STORM, &EVENT, &EXPECT,
 ];
 
 /// The commands of a job; `pipeline` stands for four of them.
@@ -182,10 +216,21 @@ pub const FAULTS: &[&str] = &[
     "bad-address",
     "ring-overrun",
     "firmware-death",
+    "silent-death",
     "slow-reset",
+    "failing-reset",
+    "early-completion",
     "dependency-error",
     "cancel",
+    "drop",
+    "suspend",
+    "stop",
+    "close",
+    "kill",
 ];
+
+/// The kinds of events.
+pub const EVENTS: &[&str] = &["unplug", "surprise-unplug", "migrate", "reset"];
 
 #[cfg(test)]
 mod tests;

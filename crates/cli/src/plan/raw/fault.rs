@@ -2,8 +2,9 @@
 //! Reads a `[[fault]]`.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use super::{RawFault, MAX_JOBS, MS, S, US};
+use super::{RawEvent, RawFault, MAX_JOBS, MS, S, US};
 use crate::plan::diagnostic::Diagnostic;
 use crate::plan::model::{FaultKind, FaultRule};
 use crate::plan::reader::{At, Reader};
@@ -22,47 +23,96 @@ const ERRORS: &[(&str, i32)] = &[
     ("ECANCELED", -125),
 ];
 
+/// The keys that only some kinds have, and those kinds.
+const DETAILS: &[(&str, &[&str])] = &[
+    (
+        "delay",
+        &["late-interrupt", "slow-reset", "suspend", "stop"],
+    ),
+    ("times", &["failing-reset"]),
+    ("error", &["dependency-error"]),
+];
+
+/// What there is to say about a fault beside its kind.
+struct Details {
+    delay: Duration,
+    times: u32,
+    errno: i32,
+}
+
 /// Reads one fault.
 pub(super) fn read(fault: &mut Reader<'_, '_>) -> RawFault {
     let word = fault.choice("kind", schema::FAULTS);
-    let delay = fault.quantity("delay", Kind::Duration, US..=10 * S);
-    let names: Vec<&'static str> = ERRORS.iter().map(|&(name, _)| name).collect();
-    let error = fault.choice("error", &names);
-    let kind = word.as_ref().map(|word| {
-        if let Some(delay) = &delay {
-            only_with(
-                fault,
-                "delay",
-                &delay.span,
-                word.value,
-                &["late-interrupt", "slow-reset"],
-            );
-        }
-        if let Some(error) = &error {
-            only_with(
-                fault,
-                "error",
-                &error.span,
-                word.value,
-                &["dependency-error"],
-            );
-        }
-        let delay = std::time::Duration::from_nanos(delay.map_or(5 * MS, |delay| delay.value));
-        let error = error.map_or("EIO", |error| error.value);
-        let errno = ERRORS
-            .iter()
-            .find(|&&(name, _)| name == error)
-            .map_or(-5, |&(_, errno)| errno);
-        fault_kind(word.value, delay, errno)
-    });
+    let words: Vec<&str> = word.iter().map(|word| word.value).collect();
     RawFault {
-        kind,
+        kinds: read_kinds(fault, &words),
         stream: fault.text("stream"),
         rule: read_rule(fault),
     }
 }
 
-fn fault_kind(word: &str, delay: std::time::Duration, errno: i32) -> FaultKind {
+/// Reads one storm: faults of which each job that is hit has one.
+pub(super) fn read_storm(storm: &mut Reader<'_, '_>) -> RawFault {
+    let words = storm
+        .choices("kinds", schema::FAULTS)
+        .unwrap_or_else(|| schema::FAULTS.to_vec());
+    RawFault {
+        kinds: read_kinds(storm, &words),
+        stream: storm.text("stream"),
+        rule: read_chance(storm),
+    }
+}
+
+/// Reads one event.
+pub(super) fn read_event(event: &mut Reader<'_, '_>) -> RawEvent {
+    let read = RawEvent {
+        kind: event.choice("kind", schema::EVENTS),
+        after: event.quantity("after", Kind::Count, 0..=MAX_JOBS - 1),
+        every: event.quantity("every", Kind::Count, 1..=MAX_JOBS),
+    };
+    if event.get("after").is_none() && event.get("every").is_none() {
+        event.problem(
+            Diagnostic::new(event.span(), "this event does not say when it happens")
+                .expected("after, every, or both, in jobs submitted")
+                .write("after = 1_000"),
+        );
+    }
+    read
+}
+
+/// The faults of these kinds, with what else the table says of them.
+fn read_kinds(table: &mut Reader<'_, '_>, words: &[&str]) -> Vec<FaultKind> {
+    let delay = table.quantity("delay", Kind::Duration, US..=10 * S);
+    let times = table.quantity("times", Kind::Count, 1..=100);
+    let names: Vec<&'static str> = ERRORS.iter().map(|&(name, _)| name).collect();
+    let error = table.choice("error", &names);
+    let spans = [
+        delay.as_ref().map(|at| at.span.clone()),
+        times.as_ref().map(|at| at.span.clone()),
+        error.as_ref().map(|at| at.span.clone()),
+    ];
+    for ((key, allowed), span) in DETAILS.iter().zip(spans) {
+        if let Some(span) = span {
+            only_with(table, key, &span, words, allowed);
+        }
+    }
+    let error = error.map_or("EIO", |error| error.value);
+    let details = Details {
+        delay: Duration::from_nanos(delay.map_or(5 * MS, |delay| delay.value)),
+        times: times.map_or(2, |times| times.value as u32),
+        errno: ERRORS
+            .iter()
+            .find(|&&(name, _)| name == error)
+            .map_or(-5, |&(_, errno)| errno),
+    };
+    words
+        .iter()
+        .map(|word| fault_kind(word, &details))
+        .collect()
+}
+
+fn fault_kind(word: &str, details: &Details) -> FaultKind {
+    let delay = details.delay;
     match word {
         "fault" => FaultKind::Fault,
         "lost-interrupt" => FaultKind::LostInterrupt,
@@ -73,28 +123,45 @@ fn fault_kind(word: &str, delay: std::time::Duration, errno: i32) -> FaultKind {
         "bad-address" => FaultKind::BadAddress,
         "ring-overrun" => FaultKind::RingOverrun,
         "firmware-death" => FaultKind::FirmwareDeath,
+        "silent-death" => FaultKind::SilentDeath,
         "slow-reset" => FaultKind::SlowReset { delay },
-        "dependency-error" => FaultKind::DependencyError { errno },
+        "failing-reset" => FaultKind::FailingReset {
+            times: details.times,
+        },
+        "early-completion" => FaultKind::EarlyCompletion,
+        "dependency-error" => FaultKind::DependencyError {
+            errno: details.errno,
+        },
         "cancel" => FaultKind::Cancel,
+        "drop" => FaultKind::Drop,
+        "suspend" => FaultKind::Suspend { delay },
+        "stop" => FaultKind::Stop { delay },
+        "close" => FaultKind::Close,
+        "kill" => FaultKind::Kill,
         _ => FaultKind::Hang,
     }
 }
 
+/// Notes that `key` says nothing about any of the kinds.
 fn only_with(
-    fault: &mut Reader<'_, '_>,
+    table: &mut Reader<'_, '_>,
     key: &str,
     span: &Range<usize>,
-    word: &str,
+    words: &[&str],
     allowed: &[&str],
 ) {
-    if !allowed.contains(&word) {
-        let message = format!("`{key}` means nothing for the kind {word:?}");
-        fault.problem(
-            Diagnostic::new(span.clone(), message)
-                .expected(format!("`{key}` only with {}", allowed.join(" or ")))
-                .note("help", "remove this line"),
-        );
-    }
+    let (Some(first), false) = (words.first(), words.iter().any(|w| allowed.contains(w))) else {
+        return;
+    };
+    let message = match words.len() {
+        1 => format!("`{key}` means nothing for the kind {first:?}"),
+        _ => format!("`{key}` means nothing for these kinds"),
+    };
+    table.problem(
+        Diagnostic::new(span.clone(), message)
+            .expected(format!("`{key}` only with {}", allowed.join(" or ")))
+            .note("help", "remove this line"),
+    );
 }
 
 fn read_rule(fault: &mut Reader<'_, '_>) -> Option<At<FaultRule>> {
@@ -124,16 +191,19 @@ fn read_rule(fault: &mut Reader<'_, '_>) -> Option<At<FaultRule>> {
     }
     let job = fault.quantity("job", Kind::Count, 0..=MAX_JOBS - 1);
     let every = fault.quantity("every", Kind::Count, 1..=MAX_JOBS);
-    let chance = fault
-        .text("probability")
-        .and_then(|text| match parse_probability(&text.value) {
-            Ok(parts) => Some(At::new(parts, text.span)),
-            Err(misread) => {
-                fault.misread("probability", text.span, misread);
-                None
-            }
-        });
+    let chance = read_chance(fault);
     job.map(|job| At::new(FaultRule::Job(job.value), job.span))
         .or(every.map(|every| At::new(FaultRule::Every(every.value), every.span)))
-        .or(chance.map(|chance| At::new(FaultRule::Chance(chance.value), chance.span)))
+        .or(chance)
+}
+
+fn read_chance(table: &mut Reader<'_, '_>) -> Option<At<FaultRule>> {
+    let text = table.text("probability")?;
+    match parse_probability(&text.value) {
+        Ok(parts) => Some(At::new(FaultRule::Chance(parts), text.span)),
+        Err(misread) => {
+            table.misread("probability", text.span, misread);
+            None
+        }
+    }
 }

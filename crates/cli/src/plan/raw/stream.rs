@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 use toml::Spanned;
 
-use super::{RawAfter, RawStream, MAX_JOBS, MAX_QUEUES, S, US};
+use super::{RawAfter, RawStream, MAX_JOBS, MAX_QUEUES, MS, S, US};
 use crate::plan::diagnostic::{nearest, Diagnostic};
 use crate::plan::model::{CommandPlan, Spread};
 use crate::plan::reader::{clip, At, Reader};
@@ -119,6 +119,9 @@ pub(super) fn read(stream: &mut Reader<'_, '_>) -> RawStream {
         in_flight: stream
             .quantity("in_flight", Kind::Count, 1..=32_768)
             .map_or(16, |n| n.value),
+        timeout: stream
+            .quantity("timeout", Kind::Duration, MS..=60 * S)
+            .map(|time| time.value),
         every: stream
             .quantity("every", Kind::Duration, US..=60 * S)
             .map(|every| every.value),

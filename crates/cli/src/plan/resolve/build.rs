@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Link, Resolver, Selection};
 use crate::plan::expand::{Dependency, StreamPlan};
 use crate::plan::model::{
-    CloseMode, FaultPlan, OnDependencyError, QueueIndex, QueuePlan, Spread, StreamIndex,
+    AfterReset, CloseMode, FaultPlan, OnDependencyError, QueueIndex, QueuePlan, Spread, StreamIndex,
 };
 use crate::plan::names::member_name;
 use crate::plan::raw::RawQueue;
@@ -31,6 +31,7 @@ impl Resolver<'_> {
                     queue: QueueIndex(target.start + at % target.count),
                     jobs: stream.jobs.value,
                     in_flight: stream.in_flight as u32,
+                    timeout: stream.timeout.map(Duration::from_nanos),
                     every: stream.every.map(Duration::from_nanos),
                     dependencies: self.dependencies(group, at, index, links),
                     faults: Vec::new(),
@@ -41,7 +42,7 @@ impl Resolver<'_> {
         }
         for (place, fault) in faults {
             for stream in &mut all[place.start..place.start + place.count] {
-                stream.faults.push(*fault);
+                stream.faults.push(fault.clone());
             }
         }
         all
@@ -109,6 +110,16 @@ pub(super) fn build_queues(queue: &RawQueue) -> impl Iterator<Item = QueuePlan> 
         close: match queue.close {
             "cancel" => CloseMode::Cancel,
             _ => CloseMode::Drain,
+        },
+        close_timeout: queue.close_timeout.map(Duration::from_nanos),
+        strikes: queue.strikes as u32,
+        strikes_within: queue
+            .strikes_within
+            .as_ref()
+            .map(|within| Duration::from_nanos(within.value)),
+        after_reset: match queue.after_reset {
+            "cancel" => AfterReset::Cancel,
+            _ => AfterReset::Replay,
         },
         ring: queue.ring,
     })

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Section, AFTER, COMMAND, DEVICE, EXPECT, FAULT, PLAN, QUEUE, SECTIONS, STREAM};
+use super::{
+    Section, AFTER, COMMAND, DEVICE, EVENT, EXPECT, FAULT, PLAN, QUEUE, SECTIONS, STORM, STREAM,
+};
 
 const DOCUMENT: &str = include_str!("../../../../../docs/plans.md");
 
@@ -39,7 +41,7 @@ fn keys(section: &Section) -> BTreeSet<String> {
 
 #[test]
 fn the_document_has_every_key_and_no_other() {
-    let sections: [(&Section, &str, &str); 8] = [
+    let sections: [(&Section, &str, &str); 10] = [
         (&PLAN, "## The plan", "key"),
         (&DEVICE, "## `[device]`", "key"),
         (&QUEUE, "## `[[queue]]`", "key"),
@@ -47,6 +49,8 @@ fn the_document_has_every_key_and_no_other() {
         (&COMMAND, "### Work", "key of a command"),
         (&AFTER, "### Dependencies", "key of a dependency"),
         (&FAULT, "## `[[fault]]`", "key"),
+        (&STORM, "## `[[storm]]`", "key"),
+        (&EVENT, "## `[[event]]`", "key"),
         (&EXPECT, "## `[expect]`", "key"),
     ];
     assert_eq!(sections.len(), SECTIONS.len());
@@ -62,6 +66,8 @@ fn the_document_has_every_command_and_every_kind_of_fault() {
     assert_eq!(documented("### Work", "command"), ops);
     let faults: BTreeSet<String> = words(super::FAULTS);
     assert_eq!(documented("## `[[fault]]`", "kind"), faults);
+    let events: BTreeSet<String> = words(super::EVENTS);
+    assert_eq!(documented("## `[[event]]`", "kind"), events);
 }
 
 #[test]
@@ -90,8 +96,12 @@ fn the_examples_can_be_written_into_a_plan() {
         try_plan(format!("{base}[device]\n{}\n", key.example));
     }
     for key in QUEUE.keys.iter().filter(|key| key.name != "name") {
+        let with = match key.name {
+            "strikes_within" => "strikes = 2\n",
+            _ => "",
+        };
         try_plan(format!(
-            "{base}[[queue]]\nname = \"other\"\n{}\n",
+            "{base}[[queue]]\nname = \"other\"\n{with}{}\n",
             key.example
         ));
     }
@@ -100,6 +110,17 @@ fn the_examples_can_be_written_into_a_plan() {
         let stream = "[[stream]]\nname = \"frames\"\nqueue = \"render\"\njobs = 9\n\
                       work = [\"copy\", \"matmul\", \"spin\"]\n";
         try_plan(format!("{base}{stream}{}\n", key.example));
+    }
+    let [stream, probability] = [STORM.keys[0], STORM.keys[1]].map(|key| key.example);
+    let stream = stream.replace("frames", "uploads");
+    for key in &STORM.keys[2..] {
+        let storm = format!("[[storm]]\n{stream}\n{probability}\n{}\n", key.example);
+        try_plan(format!("{base}{storm}"));
+    }
+    for key in &EVENT.keys[1..] {
+        let when = key.example.replace("1_000", "500");
+        let event = format!("[[event]]\n{}\n{when}\n", EVENT.keys[0].example);
+        try_plan(format!("{base}{event}"));
     }
     for key in EXPECT.keys {
         try_plan(format!("{base}[expect]\n{}\n", key.example));
