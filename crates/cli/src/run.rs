@@ -15,8 +15,8 @@
 mod board;
 mod client;
 mod figures;
+mod machine;
 mod report;
-mod setup;
 mod tracing;
 mod watch;
 mod work;
@@ -34,14 +34,13 @@ use ringfence_trace::Recorder;
 use crate::args::{RunArgs, Sabotage};
 use crate::dump::{Dumper, Why};
 use crate::input::Input;
-use crate::plan::Plan;
+use crate::plan::{schema, EventKind, FaultKind, Plan};
 use crate::signals::Signals;
 use crate::{EXIT_INTERRUPTED, EXIT_USAGE, EXIT_VIOLATION};
 use board::Board;
-use client::StreamState;
 use figures::QueueFigures;
+use machine::{Machine, SetupError};
 use report::Report;
-use setup::Machine;
 use watch::Ending;
 
 /// Jobs after which memory is at what it will stay at.
@@ -85,7 +84,7 @@ fn run_plan(plan: &Plan, args: &RunArgs) -> ExitCode {
 /// Everything that the threads of a run share.
 struct Run<'run> {
     plan: &'run Plan,
-    machine: &'run Machine,
+    machine: &'run Machine<'run>,
     board: Board,
     seed: u64,
     sabotage: Option<Sabotage>,
@@ -103,6 +102,10 @@ struct Run<'run> {
     checked: AtomicU64,
     data_errors: AtomicU64,
     violations: Mutex<Violations>,
+    /// How often each of [`schema::FAULTS`] has happened.
+    faults: Vec<AtomicU64>,
+    /// How often each of [`schema::EVENTS`] has.
+    events: Vec<AtomicU64>,
     /// For each stream, the client that owns it.
     owners: Vec<usize>,
     clients: Vec<OnceLock<Thread>>,
@@ -135,10 +138,26 @@ impl Run<'_> {
 
     fn count_submitted(&self) {
         let before = self.submitted.fetch_add(1, Ordering::Relaxed);
+        for event in &self.plan.device().events {
+            if event.is_due(before + 1) {
+                self.happen(event.kind);
+            }
+        }
         // In the middle of the run, while jobs are on their way.
         if self.dumper.is_due_at_half() && before == self.plan.jobs() / 2 {
             self.show(Why::Half);
         }
+    }
+
+    fn happen(&self, event: EventKind) {
+        if let Err(error) = self.machine.happen(event) {
+            self.violation("the device", || format!("{}: {error}", event.word()));
+        }
+        count_word(&self.events, schema::EVENTS, event.word(), 1);
+    }
+
+    fn count_fault(&self, fault: FaultKind, times: u64) {
+        count_word(&self.faults, schema::FAULTS, fault.word(), times);
     }
 
     fn count_ended(&self, ending: Option<Ending>) {
@@ -171,7 +190,8 @@ impl Run<'_> {
             self.plan.jobs(),
             self.ended.load(Ordering::Relaxed)
         );
-        let queues = self.machine.queues.iter().map(|parts| &parts.queue);
+        let queues = self.machine.queues();
+        let queues = queues.iter().map(|parts| &parts.queue);
         self.bar.suspend(|| self.dumper.dump(why, progress, queues));
     }
 
@@ -219,6 +239,18 @@ impl Run<'_> {
     }
 }
 
+/// Counts a word in the place it has among `words`.
+fn count_word(counters: &[AtomicU64], words: &[&str], word: &str, times: u64) {
+    let place = words.iter().position(|other| *other == word);
+    if let Some(counter) = place.and_then(|place| counters.get(place)) {
+        counter.fetch_add(times, Ordering::Relaxed);
+    }
+}
+
+fn counters(words: &[&str]) -> Vec<AtomicU64> {
+    words.iter().map(|_| AtomicU64::new(0)).collect()
+}
+
 /// Prints the memory the process has resident.
 fn print_memory(jobs: u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -249,12 +281,12 @@ fn progress(plan: &Plan, quiet: bool) -> ProgressBar {
 }
 
 /// Runs the plan from the device's start to its end.
-fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, setup::SetupError> {
+fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, SetupError> {
     let start = Instant::now();
     let dumper = dumper(plan, args)?;
     let recorder = args.trace.as_ref().map(|_| tracing::recorder(plan));
     let machine = Machine::build(plan, recorder.clone(), args.sabotage)?;
-    let clients = machine.clients(plan);
+    let clients = machine.clients();
     let mut owners = vec![0; plan.streams().len()];
     for stream in plan.streams() {
         owners[stream.index.0] = stream.queue.0 % clients;
@@ -277,18 +309,18 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, setup::SetupError> {
         checked: AtomicU64::new(0),
         data_errors: AtomicU64::new(0),
         violations: Mutex::default(),
+        faults: counters(schema::FAULTS),
+        events: counters(schema::EVENTS),
         owners,
         clients: (0..clients).map(|_| OnceLock::new()).collect(),
     };
-    let mut streams = machine.streams(plan)?;
-    let seen = run_clients(&run, clients, &mut streams);
-    drop(streams);
+    let seen = run_clients(&run, clients);
     if run.memory {
         print_memory(run.ended.load(Ordering::Relaxed));
     }
     let elapsed = start.elapsed();
-    let figures = setup::in_order_of_queues(plan.queues().len(), clients, seen);
-    let counts = report::Counts::take(&run);
+    let figures = machine::in_order_of_queues(plan.queues().len(), clients, seen);
+    let mut counts = report::Counts::take(&run);
     if dumper.is_ordered() && (run.is_violated() || counts.surprise(plan)) {
         run.show(Why::Violated);
     }
@@ -299,14 +331,15 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, setup::SetupError> {
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
     let before = violations.clone();
-    let (leaks, contexts) = machine.tear_down(&figures, &mut violations, &dumper);
+    let (leaks, totals) = machine.tear_down(&mut violations, &dumper);
+    counts.add(&totals);
     if counts.interrupted() {
         // What is left of jobs that nobody waited for is no leak.
         violations = before;
     }
     if let (Some(path), Some(recorder)) = (&args.trace, recorder) {
-        tracing::write(path, &recorder, plan, &contexts)
-            .map_err(|error| setup::SetupError::Trace(path.display().to_string(), error))?;
+        tracing::write(path, &recorder, plan, &totals.contexts)
+            .map_err(|error| SetupError::Trace(path.display().to_string(), error))?;
     }
     Ok(Report::new(
         plan, seed, elapsed, counts, leaks, figures, violations,
@@ -314,16 +347,12 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, setup::SetupError> {
 }
 
 /// Runs the clients to their end; returns what each saw of its queues.
-fn run_clients<'run>(
-    run: &'run Run<'run>,
-    clients: usize,
-    streams: &mut [Option<StreamState<'run>>],
-) -> Vec<Vec<(QueueFigures, Arc<()>)>> {
+fn run_clients<'run>(run: &'run Run<'run>, clients: usize) -> Vec<Vec<QueueFigures>> {
     let mut seen = Vec::new();
     std::thread::scope(|scope| {
         let mut handles = Vec::new();
         for number in 0..clients {
-            let client = run.machine.client(number, clients, run, streams);
+            let client = run.machine.client(number, clients, run);
             let thread = std::thread::Builder::new().name(format!("client-{number}"));
             let work = move || {
                 // Before it looks for the first time: what is published after that wakes it.

@@ -15,13 +15,18 @@ use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
 /// The plans that come with the sources.
-const PLANS: [&str; 6] = [
+const PLANS: [&str; 11] = [
+    "campaign",
     "fan-in-fan-out",
     "frame-pipeline",
     "hang-storm",
     "inference-batches",
     "many-small-clients",
+    "migration",
+    "reset-innocents",
+    "teardown-races",
     "tour",
+    "unplug",
 ];
 
 /// Two queues, one waiting for the other, with faults that fail and faults that do not.
@@ -187,7 +192,7 @@ fn the_object_has_the_keys_that_were_promised() {
     };
     assert_eq!(
         keys(&run),
-        "data device elapsed_ms fences jobs leaks plan queues seed"
+        "banned data device elapsed_ms faults fences jobs leaks plan queues recoveries seed"
     );
     assert_eq!(
         keys(&run["jobs"]),
@@ -201,6 +206,16 @@ fn the_object_has_the_keys_that_were_promised() {
         "bypassed jobs name run_to_signal_ns submit_to_run_ns"
     );
     assert_eq!(keys(&run["queues"][0]["submit_to_run_ns"]), "max p50 p99");
+    assert_eq!(keys(&run["faults"]), "injected");
+    assert_eq!(
+        keys(&run["recoveries"]),
+        "device_reset gone jobs_cancelled jobs_replayed migrated nothing queue_reset"
+    );
+    let injected = |kind: &str| count(&run, &format!("/faults/injected/{kind}"));
+    assert_eq!((injected("hang"), injected("fault")), (1, 1));
+    assert_eq!(injected("double-interrupt"), 12);
+    assert_eq!(count(&run, "/recoveries/queue_reset"), 2);
+    assert_eq!(count(&run, "/banned"), 0);
     assert_eq!(
         (run["plan"].as_str(), run["device"].as_str()),
         (Some("small"), Some("soft"))

@@ -143,6 +143,11 @@ impl Context {
         self.shared.state()
     }
 
+    /// Whether it waits for nothing but a slot, which others have.
+    pub fn waits_for_slot(&self) -> bool {
+        self.state() == ContextState::Waiting && !self.shared.is_blocked()
+    }
+
     /// The fault that stopped it, if one did.
     pub fn fault(&self) -> Option<Fault> {
         *lock(&self.shared.fault)

@@ -236,6 +236,14 @@ impl Buffer {
         Ok(())
     }
 
+    /// Copies everything to another buffer, as far as that reaches. Neither may be in use.
+    pub(crate) fn copy_to(&self, other: &Self) {
+        for (to, from) in other.all_words().iter().zip(self.all_words()) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        fence(Ordering::SeqCst);
+    }
+
     /// Reads one word.
     ///
     /// # Errors

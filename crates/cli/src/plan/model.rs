@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What a checked plan says, with indices in the place of names.
 
+mod fault;
+
+pub use fault::{FaultKind, FaultPlan, FaultRule};
+
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The place of a queue in [`Plan::queues`](super::Plan::queues).
@@ -82,6 +85,17 @@ pub struct EventPlan {
     pub after: u64,
     /// And again each time after so many more.
     pub every: Option<u64>,
+}
+
+impl EventPlan {
+    /// Whether it happens when so many jobs have been submitted.
+    pub fn is_due(&self, jobs: u64) -> bool {
+        match (jobs.checked_sub(self.after), self.every) {
+            (None, _) => false,
+            (Some(0), _) => true,
+            (Some(more), every) => every.is_some_and(|every| more.is_multiple_of(every)),
+        }
+    }
 }
 
 /// What becomes of a job when one of its dependencies has failed.
@@ -270,121 +284,6 @@ impl CommandPlan {
             Self::Semaphore => Command::Semaphore,
         }
     }
-}
-
-/// What is done to a job to see whether everything else survives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum FaultKind {
-    /// The job never ends; only its timeout does.
-    Hang,
-    /// A command of the job reports an error.
-    Fault,
-    /// The job ends and its interrupt never comes.
-    LostInterrupt,
-    /// The interrupt comes late.
-    LateInterrupt {
-        /// How late.
-        delay: Duration,
-    },
-    /// An interrupt comes before the job has ended.
-    SpuriousInterrupt,
-    /// The job's interrupt comes twice.
-    DoubleInterrupt,
-    /// The job has a command that does not exist.
-    BadOpcode,
-    /// The job touches memory that is not mapped.
-    BadAddress,
-    /// The job is written past the end of what the doorbell announced.
-    RingOverrun,
-    /// The firmware dies while the job is on the hardware.
-    FirmwareDeath,
-    /// The job hangs, and the reset takes long.
-    SlowReset {
-        /// How long the reset takes.
-        delay: Duration,
-    },
-    /// The job depends on a fence from outside that signals with an error.
-    DependencyError {
-        /// The error, a negative errno.
-        errno: i32,
-    },
-    /// The client cancels the job after it has submitted it.
-    Cancel,
-    /// The firmware dies while the job is on the hardware, and says nothing.
-    SilentDeath,
-    /// The job hangs, and resets fail.
-    FailingReset {
-        /// How many.
-        times: u32,
-    },
-    /// The job ends before its submission has returned.
-    EarlyCompletion,
-    /// The client arms the job and drops it in the place of submitting it.
-    Drop,
-    /// The client suspends the queue after it has submitted the job, and resumes it later.
-    Suspend {
-        /// How much later.
-        delay: Duration,
-    },
-    /// The client stops the queue after it has submitted the job, looks at what is on the hardware,
-    /// and starts it again later.
-    Stop {
-        /// How much later.
-        delay: Duration,
-    },
-    /// The client closes the queue after it has submitted the job, and goes on with a new one.
-    Close,
-    /// The client kills the queue after it has submitted the job, and goes on with a new one.
-    Kill,
-}
-
-impl FaultKind {
-    /// The word that stands for it in a plan.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Hang => "hang",
-            Self::Fault => "fault",
-            Self::LostInterrupt => "lost-interrupt",
-            Self::LateInterrupt { .. } => "late-interrupt",
-            Self::SpuriousInterrupt => "spurious-interrupt",
-            Self::DoubleInterrupt => "double-interrupt",
-            Self::BadOpcode => "bad-opcode",
-            Self::BadAddress => "bad-address",
-            Self::RingOverrun => "ring-overrun",
-            Self::FirmwareDeath => "firmware-death",
-            Self::SlowReset { .. } => "slow-reset",
-            Self::DependencyError { .. } => "dependency-error",
-            Self::Cancel => "cancel",
-            Self::SilentDeath => "silent-death",
-            Self::FailingReset { .. } => "failing-reset",
-            Self::EarlyCompletion => "early-completion",
-            Self::Drop => "drop",
-            Self::Suspend { .. } => "suspend",
-            Self::Stop { .. } => "stop",
-            Self::Close => "close",
-            Self::Kill => "kill",
-        }
-    }
-}
-
-/// Which jobs of a stream a fault hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FaultRule {
-    /// The job with this place.
-    Job(u64),
-    /// Each job whose place, counted from 1, is a multiple of this.
-    Every(u64),
-    /// Each job with this chance, in parts per million.
-    Chance(u32),
-}
-
-/// A fault and the jobs of one stream that it hits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FaultPlan {
-    /// The fault; of several, each job it hits has one, at random. Never empty.
-    pub kinds: Arc<[FaultKind]>,
-    /// The jobs it hits.
-    pub rule: FaultRule,
 }
 
 /// How many jobs may end in one way.

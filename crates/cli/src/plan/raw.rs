@@ -117,7 +117,12 @@ pub(crate) fn read(root: &DeTable<'_>, problems: &mut Vec<Diagnostic>) -> RawPla
     });
     let streams = tables(&mut plan, "stream", &schema::STREAM, stream::read);
     let mut faults = tables(&mut plan, "fault", &schema::FAULT, fault::read);
-    faults.extend(tables(&mut plan, "storm", &schema::STORM, fault::read_storm));
+    faults.extend(tables(
+        &mut plan,
+        "storm",
+        &schema::STORM,
+        fault::read_storm,
+    ));
     let events = tables(&mut plan, "event", &schema::EVENT, fault::read_event);
     let expect = read_expect(&mut plan);
     RawPlan {

@@ -2,8 +2,11 @@
 //! A client thread: submits the jobs of some streams and looks at what became of them.
 //!
 //! All streams of one queue belong to one client, which therefore knows each job's number in
-//! advance and looks at jobs in the order in which their fences must signal.
+//! advance and looks at jobs in the order in which their fences must signal. A queue that it has
+//! closed or killed, or that was banned or lost with its device, it replaces by a new one.
 
+mod act;
+mod excuse;
 mod look;
 mod submit;
 
@@ -14,14 +17,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfence::fence::Registration;
-use ringfence::{Errno, Fence, Queue};
-use ringfence_softgpu::driver::SoftDriver;
-use ringfence_softgpu::{Armed, Buffer, Context};
+use ringfence::{Errno, Fence};
+use ringfence_softgpu::driver::SoftBuffer;
+use ringfence_softgpu::Armed;
 
 use super::figures::QueueFigures;
-use super::watch::QueueWatch;
+use super::machine::QueueParts;
 use super::Run;
-use crate::plan::{FaultKind, StreamPlan};
+use crate::plan::{FaultKind, QueuePlan, StreamPlan};
 
 /// Jobs of one stream that are submitted before the next stream has its turn.
 const BURST: usize = 8;
@@ -32,14 +35,13 @@ const NAP: Duration = Duration::from_millis(100);
 
 type OnSignal = Box<dyn FnMut(Result<(), Errno>) + Send>;
 
-/// A stream and its memory.
+/// A stream and the places its jobs have in memory.
 pub(super) struct StreamState<'run> {
     pub(super) plan: &'run StreamPlan,
     /// The client's number of the queue.
     pub(super) queue: usize,
-    pub(super) buffer: Buffer,
-    /// Where the queue's context sees the buffer.
-    pub(super) address: u64,
+    /// Which of the queue's streams it is.
+    slot: usize,
     next: u64,
     in_flight: u32,
     free: Vec<u32>,
@@ -47,18 +49,25 @@ pub(super) struct StreamState<'run> {
 }
 
 impl<'run> StreamState<'run> {
-    pub(super) fn new(plan: &'run StreamPlan, queue: usize, buffer: Buffer, address: u64) -> Self {
-        let places = u64::from(plan.in_flight).min(plan.jobs) as u32;
-        Self {
+    pub(super) fn new(plan: &'run StreamPlan, queue: usize, slot: usize) -> Self {
+        let mut state = Self {
             plan,
             queue,
-            buffer,
-            address,
+            slot,
             next: 0,
             in_flight: 0,
-            free: (0..places).rev().collect(),
+            free: Vec::new(),
             due: None,
-        }
+        };
+        state.free_all();
+        state
+    }
+
+    /// All places are free, as in memory that nobody has used.
+    fn free_all(&mut self) {
+        let places = u64::from(self.plan.in_flight).min(self.plan.jobs) as u32;
+        self.free.clear();
+        self.free.extend((0..places).rev());
     }
 
     fn is_done(&self) -> bool {
@@ -73,40 +82,53 @@ impl<'run> StreamState<'run> {
 
 /// A queue and its jobs in flight.
 pub(super) struct QueueState<'run> {
-    pub(super) queue: &'run Queue<SoftDriver>,
-    pub(super) context: &'run Context,
-    pub(super) watch: &'run Arc<QueueWatch>,
-    pub(super) runs_on_error: bool,
-    /// Held by every payload: who still has it has not been dropped.
-    pub(super) held: Arc<()>,
-    pub(super) figures: QueueFigures,
+    /// Its place in the plan.
+    index: usize,
+    plan: &'run QueuePlan,
+    /// The queue that takes jobs.
+    parts: Arc<QueueParts>,
+    /// Those before it that have not let go of everything.
+    replaced: Vec<Arc<QueueParts>>,
+    /// It does not take jobs any more, and no other one has been made yet.
+    spent: bool,
+    figures: QueueFigures,
+    /// Of all of them, in the order of submission.
     line: VecDeque<InFlight>,
     last_seqno: u64,
+    /// When suspensions end.
+    suspended: Vec<Instant>,
 }
 
 impl<'run> QueueState<'run> {
     pub(super) fn new(
-        queue: &'run Queue<SoftDriver>,
-        context: &'run Context,
-        watch: &'run Arc<QueueWatch>,
-        runs_on_error: bool,
+        index: usize,
+        plan: &'run QueuePlan,
+        parts: Arc<QueueParts>,
         figures: QueueFigures,
     ) -> Self {
         Self {
-            queue,
-            context,
-            watch,
-            runs_on_error,
-            held: Arc::new(()),
+            index,
+            plan,
+            parts,
+            replaced: Vec::new(),
+            spent: false,
             figures,
             line: VecDeque::new(),
             last_seqno: 0,
+            suspended: Vec::new(),
         }
+    }
+
+    fn runs_on_error(&self) -> bool {
+        self.plan.on_dependency_error == crate::plan::OnDependencyError::Run
     }
 }
 
 /// A job that has been submitted and not looked at.
 struct InFlight {
+    /// The queue that has it.
+    parts: Arc<QueueParts>,
+    memory: SoftBuffer,
     stream: usize,
     place: u32,
     job: u64,
@@ -116,8 +138,10 @@ struct InFlight {
     _registration: Option<Registration<OnSignal>>,
     dependencies: Vec<Fence>,
     fault: Option<FaultKind>,
-    injected: Option<Armed>,
+    injected: Vec<Armed>,
     image: Vec<u32>,
+    /// The image is in its memory: the device had not gone when that was written.
+    written: bool,
     expected: Vec<u32>,
     stamps: Vec<usize>,
     submitted_at: u64,
@@ -142,21 +166,22 @@ pub(super) struct Client<'run> {
 
 impl Client<'_> {
     /// Submits everything and waits for it; returns what was seen of each queue.
-    pub(super) fn work(mut self) -> Vec<(QueueFigures, Arc<()>)> {
+    pub(super) fn work(mut self) -> Vec<QueueFigures> {
         for queue in &self.queues {
-            queue.watch.set_client(thread::current());
+            queue.parts.watch.set_client(thread::current());
         }
-        while !self.streams.iter().all(StreamState::is_done) {
+        while !self.is_done() {
             if self.run.stop.load(Ordering::Relaxed) {
                 break;
             }
             let mut moved = false;
+            let mut nap = NAP;
             for queue in 0..self.queues.len() {
                 while self.look_at_next(queue) {
                     moved = true;
                 }
+                nap = nap.min(self.tend(queue));
             }
-            let mut nap = NAP;
             for stream in 0..self.streams.len() {
                 for _ in 0..BURST {
                     match self.submit_next(stream) {
@@ -177,7 +202,15 @@ impl Client<'_> {
             }
         }
         let figures = self.queues.into_iter();
-        figures.map(|queue| (queue.figures, queue.held)).collect()
+        figures.map(|queue| queue.figures).collect()
+    }
+
+    fn is_done(&self) -> bool {
+        self.streams.iter().all(StreamState::is_done)
+            && self
+                .queues
+                .iter()
+                .all(|queue| queue.replaced.is_empty() && queue.suspended.is_empty())
     }
 
     /// Submits the next job of a stream, if it may.

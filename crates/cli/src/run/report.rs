@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What a run says at its end.
 
+mod trouble;
+
 use std::fmt;
 use std::io::Write as _;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::figures::{QueueFigures, Spread};
+use super::machine::Totals;
 use super::watch::Ending;
 use super::{Run, Violations};
 use crate::plan::Plan;
+use trouble::Trouble;
 
 /// Queues in the table before the rest is put in one line.
 const SHOWN: usize = 24;
@@ -27,7 +30,7 @@ struct Jobs {
     timed_out: u64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Fences {
     armed: u64,
     signalled: u64,
@@ -73,6 +76,8 @@ pub(super) struct Report {
     fences: Fences,
     data: Data,
     leaks: Leaks,
+    #[serde(flatten)]
+    trouble: Trouble,
     queues: Vec<QueueReport>,
     /// Jobs of the plan, where somebody ended the run before they were over.
     #[serde(skip)]
@@ -87,6 +92,7 @@ pub(super) struct Counts {
     fences: Fences,
     data: Data,
     interrupted: bool,
+    trouble: Trouble,
 }
 
 impl Jobs {
@@ -122,14 +128,6 @@ impl Counts {
     }
 
     pub(super) fn take(run: &Run<'_>) -> Self {
-        let watches = run.machine.watches();
-        let (signalled, out_of_order) = watches.fold((0, 0), |(signalled, wrong), watch| {
-            let own = watch.signalled.load(Ordering::Relaxed);
-            (
-                signalled + own,
-                wrong + watch.out_of_order.load(Ordering::Relaxed),
-            )
-        });
         let submitted = run.submitted.load(Ordering::Relaxed);
         Self {
             jobs: Jobs {
@@ -139,17 +137,24 @@ impl Counts {
                 cancelled: run.ending(Ending::Cancelled),
                 timed_out: run.ending(Ending::TimedOut),
             },
-            fences: Fences {
-                armed: run.machine.armed(),
-                signalled,
-                out_of_order,
-            },
+            fences: Fences::default(),
             data: Data {
                 checked: run.checked.load(Ordering::Relaxed),
                 errors: run.data_errors.load(Ordering::Relaxed),
             },
             interrupted: run.interrupted.load(Ordering::Relaxed),
+            trouble: Trouble::take(run),
         }
+    }
+
+    /// Adds what the queues say at their end.
+    pub(super) fn add(&mut self, totals: &Totals) {
+        self.fences = Fences {
+            armed: totals.armed,
+            signalled: totals.signalled,
+            out_of_order: totals.out_of_order,
+        };
+        self.trouble.banned = totals.banned;
     }
 }
 
@@ -160,7 +165,7 @@ impl Report {
         elapsed: Duration,
         counts: Counts,
         leaks: Leaks,
-        figures: Vec<Option<(QueueFigures, Arc<()>)>>,
+        figures: Vec<Option<QueueFigures>>,
         violations: Violations,
     ) -> Self {
         let queues = plan
@@ -168,7 +173,7 @@ impl Report {
             .iter()
             .zip(figures)
             .filter_map(|(queue, seen)| {
-                let (figures, _held) = seen?;
+                let figures = seen?;
                 Some(QueueReport {
                     name: queue.name.clone(),
                     jobs: figures.jobs,
@@ -187,6 +192,7 @@ impl Report {
             fences: counts.fences,
             data: counts.data,
             leaks,
+            trouble: counts.trouble,
             queues: queues.collect(),
             interrupted: counts.interrupted.then(|| plan.jobs()),
             violations,
@@ -361,6 +367,7 @@ impl fmt::Display for Report {
             "{} results checked, {} wrong",
             self.data.checked, self.data.errors
         )?;
+        write!(f, "{}", self.trouble)?;
         writeln!(f, "{}", Verdict(self))
     }
 }

@@ -116,7 +116,7 @@ pub(super) fn record_slot(recorder: &Recorder, event: &SlotEvent, context: u64) 
 }
 
 /// Writes the recording to `path`: as the kernel's text where that ends in `.txt`, else for
-/// Perfetto. `contexts` are the fence contexts of the plan's queues.
+/// Perfetto. `contexts` are the fence contexts of all queues, with their places in the plan.
 ///
 /// # Errors
 ///
@@ -125,15 +125,17 @@ pub(super) fn write(
     path: &Path,
     recorder: &Recorder,
     plan: &Plan,
-    contexts: &[u64],
+    contexts: &[(usize, u64)],
 ) -> io::Result<()> {
-    let queues = plan.queues().iter().zip(contexts);
+    let queues = contexts
+        .iter()
+        .filter_map(|&(place, context)| Some((plan.queues().get(place)?, context)));
     let trace = Trace {
         tracks: Tracks {
             process: "ringfence".to_owned(),
             pid: std::process::id(),
             queues: queues
-                .map(|(queue, &context)| QueueTrack {
+                .map(|(queue, context)| QueueTrack {
                     name: queue.name.clone(),
                     context,
                     device: "soft".to_owned(),

@@ -217,10 +217,12 @@ impl QueueWatch {
         }
     }
 
-    /// The device wrote a job's fence.
+    /// The device wrote a job's fence; once more, if it was written again.
     pub(super) fn ended(&self, seqno: u64, at: u64) {
         if let Some(sight) = self.sight(seqno) {
-            sight.ended.store(at, Ordering::Release);
+            let _ = sight
+                .ended
+                .compare_exchange(0, at, Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 

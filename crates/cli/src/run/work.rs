@@ -183,7 +183,9 @@ fn batch(commands: &mut Vec<Command>, fault: Option<FaultKind>) -> Batch {
         return Batch::from_words(&words);
     }
     match fault {
-        Some(FaultKind::Hang | FaultKind::SlowReset { .. }) => commands.push(Command::Hang),
+        Some(FaultKind::Hang | FaultKind::SlowReset { .. } | FaultKind::FailingReset { .. }) => {
+            commands.push(Command::Hang);
+        }
         Some(FaultKind::Fault) => commands.push(Command::Fault { address: NOWHERE }),
         Some(FaultKind::BadAddress) => commands.push(Command::Fill {
             dst: NOWHERE,

@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) resets: Arc<Mailbox<Option<ResetReport>>>,
     state: AtomicU32,
     progress: AtomicU64,
+    /// It waits for a semaphore.
+    blocked: AtomicBool,
     /// Since when it has been spinning on a slot; 0 if it does not.
     spinning_since: AtomicU64,
     /// The largest progress anyone was told.
@@ -59,6 +61,7 @@ impl Shared {
             resets: Arc::default(),
             state: AtomicU32::new(IDLE),
             progress: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
             spinning_since: AtomicU64::new(0),
             progress_told: AtomicU64::new(0),
         }
@@ -89,6 +92,14 @@ impl Shared {
             ContextState::Resident(slot) => RESIDENT + slot,
         };
         self.state.store(code, Ordering::Release);
+    }
+
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Release);
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Acquire)
     }
 
     pub(crate) fn count_progress(&self) {

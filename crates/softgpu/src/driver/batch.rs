@@ -4,7 +4,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::jobs::InRing;
 use crate::Command;
 
 /// The payload of a job: its commands as they will stand in the ring, between the packet that
@@ -13,8 +12,6 @@ pub struct Batch {
     words: Arc<[u32]>,
     /// What the commands use.
     objects: Option<Arc<dyn Send + Sync>>,
-    /// A token that is of no use any more, until the job is over.
-    kept: Option<InRing>,
 }
 
 impl fmt::Debug for Batch {
@@ -22,6 +19,22 @@ impl fmt::Debug for Batch {
         f.debug_struct("Batch")
             .field("words", &self.words.len())
             .finish_non_exhaustive()
+    }
+}
+
+/// What it takes to write a job to a ring again, be it another one.
+pub struct Kept {
+    pub(super) words: Arc<[u32]>,
+    /// How often the firmware has died of it.
+    pub(super) deaths: u8,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("words", &self.words.len())
+            .field("deaths", &self.deaths)
+            .finish()
     }
 }
 
@@ -71,7 +84,6 @@ impl Batch {
         Self {
             words: words.into(),
             objects: None,
-            kept: None,
         }
     }
 
@@ -90,9 +102,5 @@ impl Batch {
 
     pub(super) fn words(&self) -> Arc<[u32]> {
         Arc::clone(&self.words)
-    }
-
-    pub(super) fn keep(&mut self, job: InRing) {
-        self.kept = Some(job);
     }
 }

@@ -126,6 +126,7 @@ impl Exec {
     /// Forgets what it was doing. The ring stays as it is.
     pub(super) fn kill(&mut self) {
         self.shared.spin_ends(now_ns());
+        self.shared.set_blocked(false);
         self.wait = Wait::Nothing;
         self.operation = None;
         self.length = 0;
@@ -211,6 +212,7 @@ impl Exec {
             Wait::Semaphore { address, .. } => {
                 // It may be over because the semaphore has been unmapped.
                 space.load(address)?;
+                self.shared.set_blocked(false);
             }
             Wait::Nothing | Wait::SpinOffSlot { .. } | Wait::Hung => return Ok(()),
         }
@@ -327,6 +329,8 @@ impl Exec {
 
     fn wait(&mut self, wait: Wait) -> Flow {
         self.wait = wait;
+        let blocked = matches!(wait, Wait::Semaphore { .. });
+        self.shared.set_blocked(blocked);
         Flow::Stop(Step::Wait)
     }
 }

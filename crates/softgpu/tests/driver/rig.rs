@@ -1,30 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A device, its driver, and queues whose jobs leave data that can be checked.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence::{Device, Errno, Fence, Pool, PrepareError, Queue};
-use ringfence_softgpu::driver::{Batch, SoftDevice, SoftDriver};
-use ringfence_softgpu::{Buffer, Command, Context, Gpu, GpuConfig, Permissions};
+use ringfence::{Ban, Builder, Errno, Fence, Pool, PrepareError, Queue, Rest};
+use ringfence_softgpu::driver::{
+    Batch, Reset, SoftBuffer, SoftConfig, SoftContext, SoftDevice, SoftDriver,
+};
+use ringfence_softgpu::{Command, Gpu, GpuConfig, Injection, Permissions, When};
 
 use crate::common::{config, until, PATIENCE};
 
 /// Words that each job fills.
 pub(crate) const WORDS: u32 = 64;
 
+/// Jobs that a queue has room for.
+const ROOM: u32 = 64;
+
 pub(crate) struct Rig {
-    pub(crate) gpu: Arc<Gpu>,
     pub(crate) soft: SoftDevice,
-    pub(crate) scope: Device,
     pub(crate) pool: Pool,
 }
 
 /// A queue with memory for `jobs` jobs.
 pub(crate) struct Lane {
-    pub(crate) context: Arc<Context>,
+    pub(crate) context: Arc<SoftContext>,
     pub(crate) queue: Queue<SoftDriver>,
-    pub(crate) buffer: Buffer,
+    pub(crate) buffer: SoftBuffer,
     pub(crate) base: u64,
     pub(crate) held: Arc<()>,
 }
@@ -35,29 +39,57 @@ impl Rig {
     }
 
     pub(crate) fn with(config: GpuConfig) -> Self {
-        let gpu = Arc::new(Gpu::start(config).expect("the device starts"));
+        Self::standing_by(config, 0, Reset::Queue)
+    }
+
+    pub(crate) fn standing_by(config: GpuConfig, standby: usize, reset: Reset) -> Self {
+        let gpu = || Gpu::start(config.clone()).expect("the device starts");
         Self {
-            soft: SoftDevice::new(Arc::clone(&gpu)).expect("nobody else drives it"),
-            gpu,
-            scope: Device::new("soft"),
+            soft: SoftDevice::start(SoftConfig {
+                standby: (0..standby).map(|_| gpu()).collect(),
+                reset,
+                ..SoftConfig::new(gpu())
+            })
+            .expect("nobody else drives it"),
             pool: Pool::new(2).expect("threads"),
         }
     }
 
     pub(crate) fn lane(&self, timeout: Duration, extensions: u8, bypass: bool) -> Lane {
-        let context = Arc::new(self.gpu.create_context(4096).expect("a context"));
-        let driver = self
-            .soft
-            .driver(Arc::clone(&context), 64)
-            .expect("the first driver");
-        let queue = Queue::<SoftDriver>::builder("lane")
-            .capacity(64)
+        let builder = Queue::<SoftDriver>::builder("lane")
             .timeout(timeout)
             .extensions(extensions)
-            .bypass(bypass)
-            .build(&self.scope, &self.pool, driver.patience(timeout))
+            .bypass(bypass);
+        self.lane_of(builder, timeout, Rest::Replay)
+    }
+
+    /// A lane that is banned after so many strikes.
+    pub(crate) fn lane_with_ban(&self, timeout: Duration, strikes: u8) -> Lane {
+        let ban = Ban {
+            strikes,
+            within: None,
+        };
+        let builder = Queue::<SoftDriver>::builder("lane")
+            .timeout(timeout)
+            .ban(ban);
+        self.lane_of(builder, timeout, Rest::Replay)
+    }
+
+    pub(crate) fn lane_of(&self, builder: Builder, patience: Duration, rest: Rest) -> Lane {
+        let context = self.soft.create_context(4096).expect("a context");
+        let driver = self
+            .soft
+            .driver(&context, ROOM as usize)
+            .expect("the first driver")
+            .patience(patience)
+            .rest(rest);
+        let builder = builder.capacity(ROOM as usize);
+        let queue = self
+            .soft
+            .build(builder, &self.pool, driver)
             .expect("a queue");
-        let buffer = self.gpu.alloc(64 * u64::from(WORDS) * 4).expect("memory");
+        let bytes = u64::from(ROOM * WORDS) * 4;
+        let buffer = self.soft.alloc(bytes).expect("memory");
         let base = context
             .map(&buffer, Permissions::READ_WRITE)
             .expect("addresses");
@@ -73,20 +105,20 @@ impl Rig {
     /// Unbinds, drops everything, and looks for what is left.
     #[track_caller]
     pub(crate) fn end(self, lanes: Vec<Lane>) {
-        self.soft.stop(&self.scope).expect("not from a callback");
+        self.soft.stop().expect("not from a callback");
         let held: Vec<_> = lanes.iter().map(|lane| Arc::clone(&lane.held)).collect();
         for lane in &lanes {
             assert_eq!(lane.queue.len(), 0, "{}", lane.queue.snapshot());
             lane.queue.check_invariants().expect("core is sound");
         }
-        let Self { gpu, soft, .. } = self;
-        drop((lanes, soft));
+        drop(lanes);
         // A worker may be dropping its last payload: that is no callback of the driver's.
         until("all payloads to be dropped", || {
             held.iter().all(|held| Arc::strong_count(held) == 1)
         });
-        // The recovery thread may be letting go of its last context.
-        until("memory to be free", || gpu.memory_in_use() == 0);
+        until("memory to be free", || {
+            self.soft.gpus().iter().all(|gpu| gpu.memory_in_use() == 0)
+        });
     }
 }
 
@@ -101,6 +133,24 @@ impl Lane {
             words: WORDS,
             value: place + 1,
         }
+    }
+
+    /// A command that ends when [`Lane::open`] was called with the same `value`.
+    pub(crate) fn gate(&self, value: u32) -> Command {
+        Command::SemaphoreWait {
+            address: self.address(ROOM - 1),
+            value,
+        }
+    }
+
+    pub(crate) fn open(&self, value: u32) {
+        let first = ((ROOM - 1) * WORDS) as usize;
+        self.buffer.write(first, &[value]).expect("in range");
+    }
+
+    pub(crate) fn inject(&self, injection: Injection, when: When) {
+        let context = self.context.now();
+        context.inject(injection, when).expect("possible");
     }
 
     pub(crate) fn submit(&self, commands: &[Command]) -> Fence {
@@ -136,7 +186,8 @@ impl Lane {
     /// Every word of these places is what their jobs filled in.
     #[track_caller]
     pub(crate) fn check(&self, places: std::ops::Range<u32>) {
-        let words = self.buffer.to_vec();
+        let mut words = vec![0; (ROOM * WORDS) as usize];
+        self.buffer.read(0, &mut words).expect("in range");
         for place in places {
             let from = (place * WORDS) as usize;
             let own = &words[from..from + WORDS as usize];

@@ -2,15 +2,19 @@
 //! Looking at jobs that are over: whether each ended as it had to, when it had to, and with what
 //! it had to leave in memory.
 
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence::Errno;
 
+use super::excuse::{excused, torn_down};
 use super::{Client, InFlight};
 use crate::args::Sabotage;
-use crate::plan::FaultKind;
+use crate::plan::{FaultKind, QueuePlan};
 use crate::run::watch::{Ending, Seen};
 use crate::run::work::Work;
+use crate::run::Run;
 
 /// How long callbacks of a fence may take to return before it counts as not signalled.
 const SETTLING: Duration = Duration::from_secs(1);
@@ -30,33 +34,40 @@ impl Client<'_> {
         };
         // A fence counts as signalled once all its callbacks have returned, and this job may be over
         // before those of what it waited for have: it was one of them that set it going.
-        for dependency in &job.dependencies {
-            let _ = dependency.wait_timeout(SETTLING);
+        let seen = job.parts.watch.seen(job.seqno);
+        if !seen.is_some_and(|seen| torn_down(&seen, &job, status)) {
+            for dependency in &job.dependencies {
+                let _ = dependency.wait_timeout(SETTLING);
+            }
         }
-        let seen = queue.watch.seen(job.seqno);
-        if let Some(injected) = &job.injected {
-            // Of a job that never ran, it has not happened.
-            let _ = injected.disarm();
-        }
+        count_faults(self.run, &job, seen.as_ref());
         let stream = &mut self.streams[job.stream];
         stream.in_flight -= 1;
         let name = &stream.plan.name;
         let first = stream.first_word(job.place);
         if self.run.sabotage == Some(Sabotage::WrongData) && job.job % 256 == 7 {
-            if let Ok(word) = stream.buffer.read_word(first) {
-                let _ = stream.buffer.write(first, &[!word]);
+            let mut word = [0];
+            if job.memory.read(first, &mut word).is_ok() {
+                let _ = job.memory.write(first, &[!word[0]]);
             }
         }
         let mut words = vec![0; job.image.len()];
-        let read = stream.buffer.read(first, &mut words).is_ok();
-        stream.free.push(job.place);
+        let read = job.memory.read(first, &mut words).is_ok();
+        if Arc::ptr_eq(&job.parts, &queue.parts) {
+            stream.free.push(job.place);
+        }
         let mut wrong = Vec::new();
         match seen {
             Some(seen) => {
                 queue.figures.add(&seen);
                 check_signals(&seen, status, &mut wrong);
-                check_order(&seen, &job, &mut wrong);
-                check_outcome(&seen, &job, status, queue.runs_on_error, &mut wrong);
+                check_order(&seen, &job, status, &mut wrong);
+                if job.fault.is_some_and(|fault| fault.is_guilt()) && status.is_err() {
+                    let done = &job.parts.guilty_done;
+                    done.fetch_max(seen.done, Ordering::Relaxed);
+                }
+                let runs_on_error = queue.runs_on_error();
+                check_outcome(&seen, &job, status, queue.plan, runs_on_error, &mut wrong);
                 self.run.count_checked();
                 if !read || !data_is_right(&seen, &job, status, &words) {
                     self.run.count_data_error();
@@ -73,6 +84,24 @@ impl Client<'_> {
         self.run.count_ended(seen.and_then(|seen| seen.ending));
         true
     }
+}
+
+/// Counts what went wrong with it, as far as that happened. Of a job that never ran, it did not.
+fn count_faults(run: &Run<'_>, job: &InFlight, seen: Option<&Seen>) {
+    let Some(fault) = job.fault else {
+        return;
+    };
+    let mut times = job
+        .injected
+        .iter()
+        .filter(|injected| !injected.disarm())
+        .count() as u64;
+    times += u64::from(match fault {
+        FaultKind::DependencyError { .. } | FaultKind::Drop => true,
+        _ if fault.is_guilt() => seen.is_some_and(|seen| seen.begun != 0),
+        _ => false,
+    });
+    run.count_fault(fault, times);
 }
 
 /// Its fence signalled once, and says what the queue says.
@@ -94,7 +123,8 @@ fn check_signals(seen: &Seen, status: Result<(), Errno>, wrong: &mut Vec<Wrong>)
 
 /// The device did not begin with it before what it waits for was over, and ended it before its
 /// fence signalled.
-fn check_order(seen: &Seen, job: &InFlight, wrong: &mut Vec<Wrong>) {
+fn check_order(seen: &Seen, job: &InFlight, status: Result<(), Errno>, wrong: &mut Vec<Wrong>) {
+    let torn_down = torn_down(seen, job, status);
     let began = [seen.begun, seen.run]
         .into_iter()
         .filter(|&at| at != 0)
@@ -102,15 +132,19 @@ fn check_order(seen: &Seen, job: &InFlight, wrong: &mut Vec<Wrong>) {
     for dependency in &job.dependencies {
         let early = match (dependency.timestamp(), began) {
             (Some(signalled), Some(began)) => began < signalled,
+            (_, None) if torn_down => false,
             // It ended, though what it waits for has not.
-            (None, _) => true,
+            (None, None) => true,
+            (None, Some(_)) => !torn_down,
             (Some(signalled), None) => seen.done < signalled,
         };
         if early {
             let how = format!(
-                "began before fence {}:{} had signalled",
+                "began before fence {}:{} had signalled, at {:?}: {seen:?}; {}",
                 dependency.context(),
-                dependency.seqno()
+                dependency.seqno(),
+                dependency.timestamp(),
+                job.parts.fate()
             );
             wrong.push(("dependencies skipped", how));
             return;
@@ -129,6 +163,7 @@ fn check_outcome(
     seen: &Seen,
     job: &InFlight,
     status: Result<(), Errno>,
+    plan: &QueuePlan,
     runs_on_error: bool,
     wrong: &mut Vec<Wrong>,
 ) {
@@ -138,30 +173,35 @@ fn check_outcome(
         .filter_map(|dependency| dependency.error());
     let mut inherited = inherited.filter(|_| !runs_on_error).peekable();
     let right = if inherited.peek().is_some() {
-        let cancelled = job.fault == Some(FaultKind::Cancel) || from_outside(job).is_some();
+        let own = matches!(job.fault, Some(FaultKind::Cancel | FaultKind::Drop));
+        let cancelled = own || from_outside(job).is_some();
         cancelled || inherited.any(|error| status == Err(error))
     } else {
         let fails = |error| (Some(Ending::Failed), Err(error));
         let ended = (seen.ending, status);
         match job.fault {
-            Some(FaultKind::Hang | FaultKind::SlowReset { .. }) => {
-                ended == (Some(Ending::TimedOut), Err(Errno::ETIME))
-            }
+            Some(
+                FaultKind::Hang | FaultKind::SlowReset { .. } | FaultKind::FailingReset { .. },
+            ) => ended == (Some(Ending::TimedOut), Err(Errno::ETIME)),
             Some(FaultKind::Fault | FaultKind::BadAddress) => ended == fails(Errno::EFAULT),
             Some(FaultKind::BadOpcode | FaultKind::RingOverrun) => ended == fails(Errno::EBADMSG),
             Some(FaultKind::Cancel) => {
                 status.is_ok() || ended == (Some(Ending::Cancelled), Err(Errno::ECANCELED))
             }
+            Some(FaultKind::Drop) => ended == (Some(Ending::Cancelled), Err(Errno::ECANCELED)),
             Some(FaultKind::DependencyError { .. }) if !runs_on_error => {
                 from_outside(job).is_some_and(|error| status == Err(error))
             }
             _ => status.is_ok(),
         }
     };
-    if !right {
+    if !right && !excused(seen, job, status, plan) {
         let how = match job.fault {
             Some(fault) => format!("ended with {status:?} after {}", fault.word()),
-            None => format!("ended with {status:?}, and nothing was wrong with it"),
+            None => format!(
+                "ended with {status:?}, and nothing was wrong with it: {seen:?}; {}",
+                job.parts.fate()
+            ),
         };
         wrong.push(("outcomes", how));
     }
@@ -177,7 +217,7 @@ fn from_outside(job: &InFlight) -> Option<Errno> {
 /// A job that completed left what the reference says, one that never ran left nothing.
 fn data_is_right(seen: &Seen, job: &InFlight, status: Result<(), Errno>, words: &[u32]) -> bool {
     if seen.run == 0 {
-        return seen.begun == 0 && *words == job.image;
+        return seen.begun == 0 && (!job.written || *words == job.image);
     }
     if status.is_err() {
         // It ran for a part; which, nobody can know.

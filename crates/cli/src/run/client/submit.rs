@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Submitting one job: its memory, its commands, what it waits for, and what goes wrong with it.
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use ringfence::fence::{Callback, Registration};
-use ringfence::{Errno, Fence, Prepared, Signaller, Timeline};
+use ringfence::{Errno, Fence, Prepared, Request, Signaller, Timeline, Timeout};
 use ringfence_softgpu::driver::{Batch, SoftDriver};
 use ringfence_softgpu::{Armed, Context, Injection, When};
 
-use super::{Client, Held, InFlight, OnSignal, QueueState};
+use super::{act, Client, Held, InFlight, OnSignal};
 use crate::args::Sabotage;
 use crate::plan::FaultKind;
+use crate::run::machine::QueueParts;
 use crate::run::work::Work;
 use crate::run::{tracing, Run};
 
@@ -20,35 +22,56 @@ impl Client<'_> {
         let run = self.run;
         let stream = &mut self.streams[index];
         let queue = &mut self.queues[stream.queue];
+        if queue.spent {
+            return Err(Held::Soon);
+        }
         let planned = stream.plan.job(job, run.seed);
         let Some(&place) = stream.free.last() else {
             return Err(Held::Waits);
         };
         let first = stream.first_word(place);
-        let work = Work::new(&planned, stream.address + first as u64 * 4);
-        let held = Arc::clone(&queue.held) as Arc<dyn Send + Sync>;
+        let parts = Arc::clone(&queue.parts);
+        let memory = &parts.memories[stream.slot];
+        let work = Work::new(&planned, memory.address + first as u64 * 4);
+        let held = Arc::clone(&parts.held) as Arc<dyn Send + Sync>;
         let batch = work.batch.holding(held);
-        let Ok(mut prepared) = queue.queue.prepare(batch, planned.cost) else {
-            return Err(Held::Soon);
+        let request = Request {
+            cost: planned.cost,
+            timeout: stream.plan.timeout.map_or(Timeout::Inherit, Timeout::After),
+            on_dependency_error: None,
+        };
+        let mut prepared = match parts.queue.prepare_with(batch, request) {
+            Ok(prepared) => prepared,
+            Err(failed) => {
+                act::refused(run, queue, failed.error);
+                return Err(Held::Soon);
+            }
         };
         run.count_submitted();
-        if is_lost(run, queue, job) {
+        if is_lost(run, &parts, job) {
             let over = Fence::already_signalled(Ok(()));
             run.board.publish(stream.plan.index.0, &over);
             return Ok(false);
         }
         let _ = stream.free.pop();
-        if stream.buffer.write(first, &work.image).is_err() {
-            run.violation("the device", || "a job's memory is too small".to_owned());
+        let written = memory.buffer.write(first, &work.image);
+        if let Some(error) = written.as_ref().err() {
+            // The device is gone, and the job with it.
+            if parts.device.unplugged_at().is_none() {
+                run.violation("the device", || error.to_string());
+            }
         }
         let seqno = queue.last_seqno + 1;
         let dependencies = run.board.fences(&stream.plan.dependencies, job);
         let outside = outside_fence(planned.fault);
         let outer = outside.as_ref().map(|(_, fence)| fence);
-        add_dependencies(run, queue, &mut prepared, seqno, &dependencies, outer);
-        let injected = inject(queue.context, planned.fault, seqno);
+        add_dependencies(run, &parts, &mut prepared, seqno, &dependencies, outer);
+        let injected = inject(parts.context.now(), planned.fault, seqno);
+        let guilty = planned.fault.is_some_and(|fault| fault.is_guilt());
+        parts.guilty.fetch_add(u64::from(guilty), Ordering::Relaxed);
         let submitted_at = ringfence::monotonic().as_ns();
-        let (fence, registration) = arm_and_submit(queue, prepared, seqno, run);
+        let drops = planned.fault == Some(FaultKind::Drop);
+        let (fence, registration) = arm_and_submit(&parts, prepared, seqno, drops, run);
         queue.last_seqno = seqno;
         run.board.publish(stream.plan.index.0, &fence);
         if let (Some((signaller, _)), Some(FaultKind::DependencyError { errno })) =
@@ -56,11 +79,12 @@ impl Client<'_> {
         {
             signaller.signal(Err(Errno::new(errno).unwrap_or(Errno::EIO)));
         }
-        if planned.fault == Some(FaultKind::Cancel) {
-            // Gone already: it was too late, which the plan allows.
-            let _ = queue.queue.cancel(seqno, Errno::ECANCELED);
+        if let Some(fault) = planned.fault {
+            act::act(run, queue, fault, seqno);
         }
         queue.line.push_back(InFlight {
+            memory: memory.buffer.clone(),
+            parts,
             stream: index,
             place,
             job,
@@ -71,6 +95,7 @@ impl Client<'_> {
             fault: planned.fault,
             injected,
             image: work.image,
+            written: written.is_ok(),
             expected: work.expected,
             stamps: work.stamps,
             submitted_at,
@@ -80,7 +105,7 @@ impl Client<'_> {
 }
 
 /// Breaks what was asked to be broken; returns whether the job itself is to be lost.
-fn is_lost(run: &Run<'_>, queue: &QueueState<'_>, job: u64) -> bool {
+fn is_lost(run: &Run<'_>, queue: &QueueParts, job: u64) -> bool {
     match run.sabotage {
         Some(Sabotage::LeakEntry) if job == 7 => {
             if let Ok(extra) = queue.queue.prepare(Batch::new(&[]), 0) {
@@ -100,7 +125,7 @@ fn is_lost(run: &Run<'_>, queue: &QueueState<'_>, job: u64) -> bool {
 /// Has the job wait for what it depends on, and notes that in the trace.
 fn add_dependencies(
     run: &Run<'_>,
-    queue: &QueueState<'_>,
+    queue: &QueueParts,
     prepared: &mut Prepared<'_, SoftDriver>,
     seqno: u64,
     dependencies: &[Fence],
@@ -118,14 +143,16 @@ fn add_dependencies(
     }
 }
 
-/// Submits with the callback registered in between, so that it sees every signal in its place.
+/// Submits with the callback registered in between, so that it sees every signal in its place; or
+/// drops what was armed.
 fn arm_and_submit(
-    queue: &QueueState<'_>,
+    queue: &QueueParts,
     prepared: Prepared<'_, SoftDriver>,
     seqno: u64,
+    drops: bool,
     run: &Run<'_>,
 ) -> (Fence, Option<Registration<OnSignal>>) {
-    let watch = Arc::clone(queue.watch);
+    let watch = Arc::clone(&queue.watch);
     let on_signal: OnSignal = Box::new(move |_| watch.signal(seqno));
     let callback = Callback::new(on_signal);
     queue.watch.expect(seqno);
@@ -140,7 +167,11 @@ fn arm_and_submit(
     let fence = armed.finished();
     let registration = fence.add_callback(callback).ok();
     let numbered = armed.seqno() == seqno;
-    armed.submit();
+    if drops {
+        drop(armed);
+    } else {
+        armed.submit();
+    }
     drop(guard);
     if !numbered || registration.is_none() {
         run.violation("fences out of order", || {
@@ -157,18 +188,23 @@ fn outside_fence(fault: Option<FaultKind>) -> Option<(Signaller, Fence)> {
 }
 
 /// Arms what goes wrong on the device.
-fn inject(context: &Context, fault: Option<FaultKind>, value: u64) -> Option<Armed> {
-    let (injection, when) = match fault? {
-        FaultKind::LostInterrupt => (Injection::LostInterrupt, When::Fence(value)),
-        FaultKind::LateInterrupt { delay } => (Injection::LateInterrupt(delay), When::Fence(value)),
-        FaultKind::DoubleInterrupt => (Injection::DoubleInterrupt, When::Fence(value)),
-        FaultKind::SpuriousInterrupt => (Injection::SpuriousInterrupt(value), When::Fence(value)),
-        FaultKind::FirmwareDeath => (
-            Injection::FirmwareDeath { silent: false },
-            When::Fence(value),
-        ),
-        FaultKind::SlowReset { delay } => (Injection::SlowReset(delay), When::Now),
-        _ => return None,
+fn inject(context: &Context, fault: Option<FaultKind>, value: u64) -> Vec<Armed> {
+    let Some(fault) = fault else {
+        return Vec::new();
     };
-    context.inject(injection, when).ok()
+    let at = When::Fence(value);
+    let (injection, when, times) = match fault {
+        FaultKind::LostInterrupt => (Injection::LostInterrupt, at, 1),
+        FaultKind::LateInterrupt { delay } => (Injection::LateInterrupt(delay), at, 1),
+        FaultKind::DoubleInterrupt => (Injection::DoubleInterrupt, at, 1),
+        FaultKind::SpuriousInterrupt => (Injection::SpuriousInterrupt(value), at, 1),
+        FaultKind::EarlyCompletion => (Injection::EarlyCompletion, at, 1),
+        FaultKind::FirmwareDeath => (Injection::FirmwareDeath { silent: false }, at, 1),
+        FaultKind::SilentDeath => (Injection::FirmwareDeath { silent: true }, at, 1),
+        FaultKind::SlowReset { delay } => (Injection::SlowReset(delay), When::Now, 1),
+        FaultKind::FailingReset { times } => (Injection::FailedReset, When::Now, times),
+        _ => return Vec::new(),
+    };
+    let arm = |_| context.inject(injection, when).ok();
+    (0..times).filter_map(arm).collect()
 }
