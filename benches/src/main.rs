@@ -9,14 +9,16 @@ mod jobs;
 mod measure;
 mod memory;
 mod others;
+mod simulation;
 
 use clap::Parser;
 use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity, CpuSet};
 use serde_json::{Map, Value};
 
 use crate::jobs::{Bypass, Worker};
-use crate::measure::{compare, Ratio};
+use crate::measure::{compare, cpu_ns, Ratio};
 use crate::others::{Channel, Floor, Tasks};
+use crate::simulation::{Modelled, Simulated};
 
 #[global_allocator]
 static ALLOCATOR: memory::Counting = memory::Counting;
@@ -49,6 +51,7 @@ fn main() -> Result<(), rustix::io::Errno> {
     sched_setaffinity(None, &one_cpu)?;
     measure_single(&mut report, "");
     measure_many(&mut report);
+    measure_simulator(&mut report);
     sched_setaffinity(None, &all_cpus)?;
     measure_single(&mut report, "_2cpu");
     report.count("bytes_per_idle_queue", memory::bytes_per_idle_queue);
@@ -89,6 +92,22 @@ fn measure_many(report: &mut Report<'_>) {
     report.ratio("queues_10k_over_1_worker", |rounds| {
         let (mut many, mut one) = (Worker::new(MANY), Worker::new(1));
         compare(rounds, 4_000, |n| many.run(n), |n| one.run(n))
+    });
+}
+
+/// An operation of the simulator, on several queues and a device, against one of the plain model, on
+/// one queue; and how fast the simulator is. `docs/reliability.md` says what it is.
+fn measure_simulator(report: &mut Report<'_>) {
+    report.ratio("simulator_over_model", |rounds| {
+        let (mut simulated, mut modelled) = (Simulated::new(), Modelled::new());
+        let ratio = compare(rounds, 200, |n| simulated.run(n), |n| modelled.run(n));
+        ratio.each_of(Simulated::per_seed().0, Modelled::per_seed())
+    });
+    report.count("simulator_events_a_second", || {
+        let (_, events) = Simulated::per_seed();
+        let seeds = simulation::SEEDS as u32;
+        let mut simulated = Simulated::new();
+        events / cpu_ns(seeds, |n| simulated.run(n)) * 1e9
     });
 }
 

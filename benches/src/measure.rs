@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use rustix::time::{clock_gettime, ClockId};
+
 /// Batches of each side in a round.
 const BATCHES: usize = 31;
 
@@ -15,6 +17,35 @@ pub(crate) struct Ratio {
     pub(crate) ours: f64,
     /// As `ours`, for the other side.
     pub(crate) theirs: f64,
+}
+
+impl Ratio {
+    /// Where a batch's jobs are of so many parts each: as a ratio of those.
+    pub(crate) fn each_of(self, ours: f64, theirs: f64) -> Self {
+        let scale = theirs / ours;
+        Self {
+            median: self.median * scale,
+            min: self.min * scale,
+            max: self.max * scale,
+            ours: self.ours / ours,
+            theirs: self.theirs / theirs,
+        }
+    }
+}
+
+/// Nanoseconds of this thread's processor time a job: the median of some batches of `jobs`. Other
+/// than time on the wall it says something on a machine that is busy.
+pub(crate) fn cpu_ns(jobs: u32, mut run: impl FnMut(u32)) -> f64 {
+    let now = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+    };
+    let batches = (0..BATCHES).map(|_| {
+        let begin = now();
+        run(jobs);
+        (now() - begin) / f64::from(jobs)
+    });
+    median(&mut batches.collect::<Vec<_>>())
 }
 
 /// Runs both sides in short batches of `jobs`, now one, now the other, so that whatever else the

@@ -111,3 +111,27 @@ fn wrong_command_lines_are_told() {
         assert!(text.contains(told), "{args:?}: {text}");
     }
 }
+
+#[test]
+fn every_word_of_the_event_log_is_explained() {
+    let page = include_str!("../../../docs/reliability.md");
+    let mut words = std::collections::BTreeSet::new();
+    for seed in 1..200 {
+        let output = sim(&["--seeds", "1", "--log", "--from", &seed.to_string()]);
+        let text = stdout(&output);
+        let heading = "time/ns    step  queue  job";
+        let lines = text.lines().skip_while(|line| !line.starts_with(heading));
+        let mut lines = lines.take_while(|line| !line.is_empty());
+        let columns = lines.next().expect("a heading");
+        assert!(page.contains(columns), "{columns}");
+        words.extend(lines.map(|line| line.split_whitespace().nth(5).unwrap_or("").to_owned()));
+    }
+    // Nearly all there are.
+    assert!(words.len() > 45, "{words:?}");
+    for word in words {
+        assert!(
+            page.contains(&format!("`{word}`")),
+            "{word} is not explained"
+        );
+    }
+}
