@@ -152,6 +152,9 @@ pub struct SimArgs {
     /// Print every event of the one seed that is run.
     #[arg(long)]
     pub log: bool,
+    /// Have the naive model judge every queue, too: a third slower.
+    #[arg(long)]
+    pub oracle: bool,
     /// For tests: plants a bug, which must be found.
     #[cfg(feature = "canary")]
     #[arg(long, value_name = "NAME")]

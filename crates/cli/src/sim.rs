@@ -122,6 +122,7 @@ fn options(args: &SimArgs, log: bool) -> Options {
     Options {
         ops: args.ops,
         log,
+        oracle: args.oracle,
         #[cfg(feature = "canary")]
         canary: args.canary,
         ..Options::default()
@@ -156,6 +157,9 @@ fn command(args: &SimArgs, seed: u64) -> String {
     command += &format!(" -- sim --from {seed} --seeds 1");
     if let Some(ops) = args.ops {
         command += &format!(" --ops {ops}");
+    }
+    if args.oracle {
+        command += " --oracle";
     }
     #[cfg(feature = "canary")]
     if let Some(canary) = args.canary {

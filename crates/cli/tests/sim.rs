@@ -82,6 +82,13 @@ fn the_events_of_a_seed_are_the_same_every_time() {
 }
 
 #[test]
+fn the_naive_model_sees_the_same() {
+    let without = json(&["--seeds", "300"]);
+    let with = json(&["--seeds", "300", "--oracle"]);
+    assert_eq!(without["fingerprint"], with["fingerprint"]);
+}
+
+#[test]
 fn more_operations_can_be_asked_for() {
     let few = json(&["--seeds", "4", "--ops", "10"]);
     let many = json(&["--seeds", "4", "--ops", "3000"]);
