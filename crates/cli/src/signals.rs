@@ -32,6 +32,7 @@ impl Signals {
             flag::register_conditional_shutdown(signal, i32::from(EXIT_INTERRUPTED), again)?;
             flag::register(signal, Arc::clone(&signals.interrupted))?;
         }
+        // Last: who sees that this one is caught knows that all are.
         flag::register(SIGUSR1, Arc::clone(&signals.asked))?;
         Ok(signals)
     }

@@ -8,13 +8,15 @@ mod report;
 mod search;
 
 use std::io::{self, IsTerminal as _};
+use std::panic;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use ringfence_sim::{shrink_plan, Options, SimPlan, Simulator, Violation};
 
 use crate::args::SimArgs;
+use crate::signals::Signals;
 use crate::{EXIT_USAGE, EXIT_VIOLATION};
 use report::Finding;
 use search::{Found, Search};
@@ -55,12 +57,14 @@ fn try_sim(args: &SimArgs) -> io::Result<ExitCode> {
         eprintln!("error: {wrong}");
         return Ok(ExitCode::from(EXIT_USAGE));
     }
+    tell_one_panic();
     let mut out = io::stdout().lock();
     if args.log {
         return one_seed(args, &mut out);
     }
-    let search = Arc::new(Search::new(args, regressions().map(|(seed, _)| seed)));
-    stop_on_ctrl_c(&search);
+    // Where signals cannot be watched, Ctrl-C ends the program at once, as ever.
+    let signals = Signals::watch().unwrap_or_default();
+    let search = Search::new(args, regressions().map(|(seed, _)| seed), signals);
     let start = Instant::now();
     let found = search.run(io::stderr().is_terminal() && !args.json);
     let took = start.elapsed();
@@ -107,10 +111,12 @@ fn regressions() -> impl Iterator<Item = (u64, &'static str)> {
     })
 }
 
-fn stop_on_ctrl_c(search: &Arc<Search>) {
-    let search = Arc::clone(search);
-    // Without a handler Ctrl-C ends the program at once, which is what it did before.
-    let _ = ctrlc::set_handler(move || search.stop());
+/// A panic in a run is a violation of its seed, and made shorter like others. The first says on
+/// standard error where it was; the rest, on the way to the shorter plan, are not told.
+fn tell_one_panic() {
+    let first = Once::new();
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |info| first.call_once(|| tell(info))));
 }
 
 /// The simulator's options for what the command line says.

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! `ringfence sim` as a user calls it.
 
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
+use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
 
 fn sim(args: &[&str]) -> Output {
@@ -141,4 +143,37 @@ fn every_word_of_the_event_log_is_explained() {
             "{word} is not explained"
         );
     }
+}
+
+/// Waits until the process catches interrupts: before, it would just end. SIGUSR1 is the last
+/// signal for which it has a handler.
+fn catches_interrupts(child: &Child) {
+    let path = format!("/proc/{}/status", child.id());
+    loop {
+        let status = std::fs::read_to_string(&path).expect("it is there");
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.expect("Linux says so").trim();
+        let caught = u64::from_str_radix(caught, 16).expect("a mask");
+        if caught & 1 << (Signal::USR1.as_raw() - 1) != 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn who_interrupts_is_told_what_was_found_until_then() {
+    let child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+        .args(["sim", "--seeds", "1000000000000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    catches_interrupts(&child);
+    kill_process(Pid::from_child(&child), Signal::INT).expect("it is there");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    assert!(text.starts_with("simulated "), "{text}");
+    assert!(text.contains(" workers, until interrupted\n"), "{text}");
+    assert!(text.ends_with("\nno promise was broken\n"), "{text}");
 }

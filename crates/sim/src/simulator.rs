@@ -29,7 +29,9 @@ mod seat;
 mod shrink;
 mod world;
 
+use std::any::Any;
 use std::fmt;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 
 pub use canary::Canary;
 pub use coverage::{CoverageRow, SimCoverage};
@@ -156,29 +158,47 @@ impl Simulator {
     ///
     /// # Errors
     ///
-    /// The first promise that is broken.
+    /// The first promise that is broken. That nothing panics is one of them.
     pub fn run(&mut self, plan: &SimPlan) -> Result<Summary, Violation> {
-        let broken = |step, what| Violation {
+        let mut at = 0;
+        let played = catch_unwind(AssertUnwindSafe(|| self.play(plan, &mut at)));
+        let played = played.unwrap_or_else(|panic| {
+            self.forget_the_world();
+            Err(format!("panicked: {}", message(&*panic)))
+        });
+        played.map_err(|what| Violation {
             seed: plan.seed,
-            step,
+            step: at,
             what,
-        };
+        })
+    }
+
+    /// Plays a plan; `at` says which operation.
+    fn play(&mut self, plan: &SimPlan, at: &mut usize) -> Result<Summary, String> {
         let world = &mut self.world;
-        let made = world.reset(&plan.scenario, &self.options);
-        made.map_err(|what| broken(0, what))?;
+        world.reset(&plan.scenario, &self.options)?;
         for (step, op) in plan.ops.iter().enumerate() {
-            world.play(step, op).map_err(|what| broken(step, what))?;
+            *at = step;
+            world.play(step, op)?;
         }
-        let end = plan.ops.len();
-        world.finish(end).map_err(|what| broken(end, what))?;
+        *at = plan.ops.len();
+        world.finish(*at)?;
         world.count_steps();
         Ok(Summary {
             events: world.recorder.events,
-            ops: end as u64,
+            ops: plan.ops.len() as u64,
             virtual_ns: world.now,
             log_hash: world.recorder.hash,
             ..world.summary
         })
+    }
+
+    /// Begins with a new one, but for what was seen and written down: a panic may have left
+    /// anything behind.
+    fn forget_the_world(&mut self) {
+        let old = std::mem::replace(&mut self.world, World::new(self.options.plant()));
+        self.world.coverage = old.coverage;
+        self.world.recorder = old.recorder;
     }
 
     /// What all runs so far have seen.
@@ -195,4 +215,11 @@ impl Simulator {
     pub fn log(&self) -> &[LogLine] {
         &self.world.recorder.lines
     }
+}
+
+/// What a panic says.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("of an unknown kind")
 }

@@ -8,7 +8,8 @@
 use std::time::{Duration, Instant};
 
 use ringfence_sim::{
-    shrink_plan, Canary, LogLine, Options, SimCoverage, SimPlan, Simulator, Summary, Violation,
+    shrink_plan, Canary, LogLine, Options, SimCoverage, SimOp, SimPlan, Simulator, Summary,
+    Violation,
 };
 
 const SEEDS: u64 = 20_000;
@@ -188,4 +189,27 @@ fn the_model_of_the_property_tests_agrees_down_to_the_next_effect() {
         what.contains("core says None, the model Some(Kick)"),
         "{what}"
     );
+}
+
+#[test]
+fn a_panic_is_a_violation_and_the_next_run_is_sound() {
+    let mut simulator = Simulator::new(Options {
+        log: true,
+        ..Options::default()
+    });
+    let before = simulator.run_seed(3).expect("it holds");
+    // A machine without a queue: nobody can be the one that an operation chooses.
+    let plan = SimPlan {
+        seed: 9,
+        ops: vec![SimOp::Pass(1), SimOp::Interrupt { queue: 0 }],
+        ..SimPlan::default()
+    };
+    let found = simulator.run(&plan).expect_err("it panics");
+    assert_eq!((found.seed, found.step), (9, 1), "{found}");
+    assert!(found.what.starts_with("panicked: "), "{found}");
+    assert_eq!(simulator.run_seed(3), Ok(before));
+    let (short, again) =
+        shrink_plan(&plan, &Options::default(), Duration::from_secs(60)).expect("it panics again");
+    assert_eq!(short.ops.len(), 1);
+    assert_eq!(again.what, found.what);
 }

@@ -2,7 +2,7 @@
 //! The threads that run seeds.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use ringfence_sim::{Options, SimCoverage, Simulator, Summary, Violation};
 
 use super::SEEDS_THAT_SEE_ALL;
 use crate::args::SimArgs;
+use crate::signals::Signals;
 
 /// Seeds that a thread takes at a time.
 const CHUNK: u64 = 64;
@@ -50,7 +51,7 @@ pub(super) struct Search {
     workers: usize,
     sees_all: bool,
     shared: Mutex<Shared>,
-    stopped: AtomicBool,
+    signals: Signals,
     seeds: AtomicU64,
     events: AtomicU64,
     worst_ns: AtomicU64,
@@ -64,7 +65,12 @@ struct Chunk {
 }
 
 impl Search {
-    pub(super) fn new(args: &SimArgs, regressions: impl Iterator<Item = u64>) -> Self {
+    /// Ends early when `signals` say so, each thread after the seed it is at.
+    pub(super) fn new(
+        args: &SimArgs,
+        regressions: impl Iterator<Item = u64>,
+        signals: Signals,
+    ) -> Self {
         let processors = thread::available_parallelism().map_or(1, usize::from);
         let workers = args.workers.map_or(processors, usize::from);
         // Who asks for one seed wants that one.
@@ -85,17 +91,12 @@ impl Search {
                 found: Found::default(),
                 place: u64::MAX,
             }),
-            stopped: AtomicBool::new(false),
+            signals,
             seeds: AtomicU64::new(0),
             events: AtomicU64::new(0),
             worst_ns: AtomicU64::new(0),
             working: AtomicU64::new(0),
         }
-    }
-
-    /// Has the threads end after the seed they are at.
-    pub(super) fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Runs all seeds; shows how far it is if `visible`.
@@ -115,7 +116,7 @@ impl Search {
         let mut shared = self.lock();
         let mut found = std::mem::take(&mut shared.found);
         found.workers = self.workers;
-        found.interrupted = self.stopped.load(Ordering::Relaxed);
+        found.interrupted = self.signals.interrupted();
         found.sees_all = self.sees_all && !found.interrupted;
         found
     }
@@ -130,7 +131,7 @@ impl Search {
         while let Some(chunk) = self.take() {
             let first = chunk.seeds.start;
             for seed in chunk.seeds {
-                if self.stopped.load(Ordering::Relaxed) {
+                if self.signals.interrupted() {
                     break;
                 }
                 seeds += 1;
@@ -157,7 +158,7 @@ impl Search {
 
     /// The next seeds, unless all that are left stand behind a violation.
     fn take(&self) -> Option<Chunk> {
-        if self.stopped.load(Ordering::Relaxed) {
+        if self.signals.interrupted() {
             return None;
         }
         let mut shared = self.lock();
