@@ -16,8 +16,12 @@ pub(crate) enum Tool {
     Plain,
     /// The address sanitizer, with its leak detector.
     Address,
+    /// The thread sanitizer.
+    Thread,
     /// valgrind's memcheck.
     Memcheck,
+    /// valgrind's DRD.
+    Drd,
 }
 
 /// How a tool is used.
@@ -25,6 +29,8 @@ struct Usage {
     /// What it is called in target directories.
     name: &'static str,
     rustflags: &'static str,
+    /// With locks and atomics that race detectors can follow.
+    watched: bool,
     valgrind: &'static [&'static str],
     /// Mistakes that it must notice.
     mistakes: &'static [&'static str],
@@ -37,6 +43,7 @@ impl Tool {
             Self::Plain => Usage {
                 name: "plain",
                 rustflags: "",
+                watched: false,
                 valgrind: &[],
                 mistakes: &["hang"],
                 rounds: 10_000,
@@ -44,13 +51,40 @@ impl Tool {
             Self::Address => Usage {
                 name: "address",
                 rustflags: "-Zsanitizer=address",
+                watched: false,
                 valgrind: &[],
                 mistakes: &["use-after-free", "leak"],
                 rounds: 3_000,
             },
+            Self::Thread => Usage {
+                name: "thread",
+                // The standard library is not built for it: `crates/stress/thread.supp`.
+                rustflags: "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer",
+                watched: true,
+                valgrind: &[],
+                mistakes: &["race"],
+                rounds: 1_500,
+            },
+            Self::Drd => Usage {
+                name: "watched",
+                rustflags: "",
+                watched: true,
+                valgrind: &[
+                    "--tool=drd",
+                    "--error-exitcode=99",
+                    "--suppressions=crates/stress/drd.supp",
+                    // A notification without the lock is no mistake.
+                    "--report-signal-unlocked=no",
+                    "--num-callers=24",
+                    "--fair-sched=yes",
+                ],
+                mistakes: &["race"],
+                rounds: 20,
+            },
             Self::Memcheck => Usage {
                 name: "plain",
                 rustflags: "",
+                watched: false,
                 valgrind: &[
                     "--tool=memcheck",
                     "--error-exitcode=99",
@@ -70,7 +104,7 @@ pub(crate) fn run(tool: Tool, rounds: Option<u64>, seed: u64) -> Result<(), Fail
     let usage = tool.usage();
     let program = build(&usage)?;
     for mistake in usage.mistakes {
-        let args = ["--rounds=20", "--patience=5", "--sabotage", mistake];
+        let args = ["--rounds=5", "--patience=20", "--sabotage", mistake];
         println!("xtask: a mistake that must be noticed: {mistake}");
         let output = stress(&usage, &program).args(args).output();
         let output = output.map_err(|error| Failed(format!("{program}: {error}")))?;
@@ -81,8 +115,14 @@ pub(crate) fn run(tool: Tool, rounds: Option<u64>, seed: u64) -> Result<(), Fail
     let rounds = rounds.unwrap_or(usage.rounds).to_string();
     let seed = seed.to_string();
     println!("xtask: {rounds} rounds under {tool:?}");
+    // valgrind runs one thread at a time, each fifty times slower: smaller rounds, and time.
+    let small: &[&str] = match usage.valgrind {
+        [] => &[],
+        _ => &["--operations=20", "--patience=400"],
+    };
     let status = stress(&usage, &program)
         .args(["--rounds", &rounds, "--seed", &seed])
+        .args(small)
         .status();
     match status {
         Ok(status) if status.success() => Ok(()),
@@ -101,7 +141,9 @@ fn stress(usage: &Usage, program: &str) -> Command {
             valgrind
         }
     };
-    command.current_dir(root());
+    let suppressions = root().join("crates/stress/thread.supp");
+    let options = format!("suppressions={}", suppressions.display());
+    command.current_dir(root()).env("TSAN_OPTIONS", options);
     command
 }
 
@@ -125,6 +167,9 @@ fn build(usage: &Usage) -> Result<String, Failed> {
         .arg(&target)
         .env("RUSTFLAGS", usage.rustflags)
         .current_dir(root());
+    if usage.watched {
+        command.args(["--features", "watched"]);
+    }
     if !usage.rustflags.is_empty() {
         command.env("RUSTC_BOOTSTRAP", "1");
     }

@@ -8,7 +8,10 @@
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
-// From `std` whatever the features, as `Arc`'s are.
+// Not a model checker's, as `Arc`'s are not.
+#[cfg(feature = "watched")]
+use crate::sync::atomic::{fence, AtomicUsize, Ordering};
+#[cfg(not(feature = "watched"))]
 use std::sync::atomic::{fence, AtomicUsize, Ordering};
 
 /// Something counted references may point to.

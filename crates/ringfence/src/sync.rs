@@ -2,7 +2,7 @@
 //! The one place that says where locks, atomics and threads come from.
 //!
 //! Ordinary builds take them from `std`; the test-only features `loom` and `shuttle` swap in a model
-//! checker's. `std::sync::Arc` is used everywhere, because only it turns into `Arc<dyn Trait>`.
+//! checker's, and `watched` what race detectors can follow. `std::sync::Arc` is used everywhere, because only it turns into `Arc<dyn Trait>`.
 //!
 //! [`SpinLock`] is for what interrupt handlers touch: it masks them on its thread while it is held.
 //! [`Mutex`] is for short, leaf-like holds elsewhere: its `lock` may be taken inside a signalling
@@ -15,8 +15,22 @@ use std::time::Duration;
 #[cfg(not(any(feature = "loom", feature = "shuttle")))]
 use rustix::thread::futex;
 
-#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+#[cfg(not(any(feature = "loom", feature = "shuttle", feature = "watched")))]
 use std as host;
+
+#[cfg(all(feature = "watched", not(any(feature = "loom", feature = "shuttle"))))]
+pub(crate) mod watched;
+#[cfg(all(feature = "watched", not(any(feature = "loom", feature = "shuttle"))))]
+use watched as host;
+#[cfg(all(feature = "watched", not(any(feature = "loom", feature = "shuttle"))))]
+use watched::futex_call;
+
+/// Calls `futex(2)`.
+#[cfg(not(any(feature = "loom", feature = "shuttle", feature = "watched")))]
+#[inline(always)]
+fn futex_call<R>(call: impl FnOnce() -> R) -> R {
+    call()
+}
 
 #[cfg(feature = "loom")]
 use loom as host;
@@ -240,7 +254,8 @@ impl Event {
         // One that is too long to say is as good as for ever.
         let timeout = timeout.and_then(|timeout| rustix::time::Timespec::try_from(timeout).ok());
         // Whatever the reason for which it returns, the caller looks.
-        let _ = futex::wait(&self.count, futex::Flags::PRIVATE, seen, timeout.as_ref());
+        let timeout = timeout.as_ref();
+        let _ = futex_call(|| futex::wait(&self.count, futex::Flags::PRIVATE, seen, timeout));
     }
 
     /// Wakes one of those that sleep. Interrupt-safe.
@@ -253,7 +268,7 @@ impl Event {
     pub(crate) fn notify_all(&self) {
         self.announce();
         // It fails for addresses that are not there, which this one is.
-        let _ = futex::wake(&self.count, futex::Flags::PRIVATE, i32::MAX as u32);
+        let _ = futex_call(|| futex::wake(&self.count, futex::Flags::PRIVATE, i32::MAX as u32));
     }
 
     /// The first half of `notify_one`: who has not fallen asleep will not.
@@ -264,7 +279,7 @@ impl Event {
 
     /// The other half: wakes one of those that did.
     pub(crate) fn wake_one(&self) {
-        let _ = futex::wake(&self.count, futex::Flags::PRIVATE, 1);
+        let _ = futex_call(|| futex::wake(&self.count, futex::Flags::PRIVATE, 1));
     }
 }
 

@@ -64,6 +64,9 @@ struct Args {
     /// Threads of a round at most, those of pools and recoveries not counted.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(2..=64))]
     threads: u64,
+    /// Operations of one client in a round at most.
+    #[arg(long, default_value_t = 120)]
+    operations: usize,
     /// Seconds that one round may take before it is said to hang.
     #[arg(long, default_value_t = 120)]
     patience: u64,
@@ -113,7 +116,8 @@ fn main() -> ExitCode {
 fn play(seed: u64, args: &Args, watchdog: &Watchdog, tally: &Tally) -> Option<Broken> {
     let mut dice = Random::new(seed);
     // At most 64, says the parser.
-    let plan = Plan::draw(&mut dice, usize::try_from(args.threads).unwrap_or(8));
+    let mut plan = Plan::draw(&mut dice, usize::try_from(args.threads).unwrap_or(8));
+    plan.operations = plan.operations.min(args.operations);
     let world = World::new(plan, &mut dice);
     watchdog.watch(seed, &world);
     let ledger = Arc::clone(&world.ledger);

@@ -8,7 +8,7 @@ use ringfence::ClosePolicy;
 use crate::driver::{play, Trick};
 use crate::random::Random;
 use crate::seen::Seen;
-use crate::world::{unbind, Line, World};
+use crate::world::{nap, unbind, Line, World};
 
 const SEQ: Ordering = Ordering::SeqCst;
 
@@ -35,7 +35,7 @@ pub(crate) fn trick(dice: &mut Random) -> Trick {
 pub(crate) fn completer(world: &World, mut dice: Random, working: &AtomicU64) {
     while working.load(SEQ) != 0 {
         if !world.step(&mut dice) {
-            std::thread::yield_now();
+            nap();
         }
     }
 }

@@ -7,15 +7,15 @@
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 
-/// A mutex. Not poisoned by panics, and never moved in memory once it is made.
+/// A mutex. Not poisoned by panics. It has no memory of its own, so nothing is to be done at its end.
 pub(crate) struct Mutex<T> {
-    raw: Box<UnsafeCell<libc::pthread_mutex_t>>,
+    raw: UnsafeCell<libc::pthread_mutex_t>,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: The lock lets one thread at a time at the value.
 unsafe impl<T: Send> Sync for Mutex<T> {}
-// SAFETY: An unlocked mutex stays where it is in memory, whatever thread owns it.
+// SAFETY: It is not locked when it is moved.
 unsafe impl<T: Send> Send for Mutex<T> {}
 
 impl<T: Default> Default for Mutex<T> {
@@ -27,7 +27,7 @@ impl<T: Default> Default for Mutex<T> {
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
-            raw: Box::new(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER)),
+            raw: UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER),
             value: UnsafeCell::new(value),
         }
     }
@@ -37,13 +37,6 @@ impl<T> Mutex<T> {
         let locked = unsafe { libc::pthread_mutex_lock(self.raw.get()) };
         debug_assert_eq!(locked, 0);
         Guard { mutex: self }
-    }
-}
-
-impl<T> Drop for Mutex<T> {
-    fn drop(&mut self) {
-        // SAFETY: Nobody has it locked, since nobody else has it.
-        unsafe { libc::pthread_mutex_destroy(self.raw.get()) };
     }
 }
 

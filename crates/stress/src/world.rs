@@ -255,7 +255,7 @@ impl World {
             ledger.drivers.load(SEQ) + ledger.replay_data.load(SEQ) + ledger.recoveries.load(SEQ)
         };
         while left() != 0 {
-            std::thread::yield_now();
+            nap();
         }
         drop(devices);
         ledger.broken()
@@ -300,7 +300,7 @@ impl World {
         while !closed.iter().all(Fence::is_signaled) {
             self.outside.signal(dice);
             if !(helps && self.step(dice)) {
-                std::thread::yield_now();
+                nap();
             }
         }
         while self.outside.signal(dice) {}
@@ -349,7 +349,7 @@ impl World {
             kept.push((record.ticket, fence, record.listened));
         }
         while self.ledger.payloads.load(SEQ) != 0 {
-            std::thread::yield_now();
+            nap();
         }
         for (ticket, fence, listened) in kept {
             match fence {
@@ -375,6 +375,12 @@ impl World {
             .count();
         eprintln!("{made} queues not closed");
     }
+}
+
+/// Lets others work. A sleep, since valgrind runs one thread at a time, and one that yields has its
+/// turn as any other.
+pub(crate) fn nap() {
+    std::thread::sleep(Duration::from_micros(20));
 }
 
 /// Unbinds a device, as often as one likes.

@@ -7,9 +7,13 @@ use crate::irq::{self, audit};
 use ringfence_core::Errno;
 use std::collections::HashMap;
 use std::fmt;
-// From `std` whatever the features: nothing here is worth a model checker's time.
+// Not a model checker's: nothing here is worth its time.
+#[cfg(feature = "watched")]
+use crate::sync::watched::posix::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+#[cfg(not(feature = "watched"))]
+use std::sync::{Mutex, MutexGuard};
 
 /// The clock of all timestamps and deadlines: `CLOCK_MONOTONIC`, in nanoseconds.
 pub(crate) fn monotonic_ns() -> u64 {
