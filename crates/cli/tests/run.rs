@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use ringfence_cli::plan::schema::{EVENTS, FAULTS};
 use serde_json::Value;
 use tempfile::{NamedTempFile, TempDir};
 
@@ -159,8 +160,69 @@ fn every_plan_holds_and_adds_up() {
 }
 
 #[test]
+fn the_campaign_has_ten_thousand_faults_of_every_kind() {
+    let output = ringfence(&["--json", "--seed", "77", name(&shipped("campaign"))]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let run = json(&output);
+    adds_up(&run);
+    let injected = run["faults"]["injected"].as_object().expect("an object");
+    let all: u64 = injected.values().filter_map(Value::as_u64).sum();
+    assert!(all >= 10_000, "{run}");
+    // Each that a plan can have.
+    let text = std::fs::read_to_string(shipped("campaign")).expect("a plan");
+    let kinds = FAULTS.iter().chain(EVENTS);
+    for kind in kinds {
+        assert!(
+            text.contains(&format!("\"{kind}\"")),
+            "{kind} is not planned"
+        );
+        assert!(injected.contains_key(*kind), "no {kind} in {run}");
+    }
+    for outcome in [
+        "queue_reset",
+        "device_reset",
+        "migrated",
+        "gone",
+        "jobs_replayed",
+    ] {
+        assert!(count(&run, &format!("/recoveries/{outcome}")) > 0, "{run}");
+    }
+    assert!(count(&run, "/banned") > 0, "{run}");
+}
+
+#[test]
+fn no_innocent_job_is_punished_by_a_reset_of_the_whole_device() {
+    let output = ringfence(&["--json", name(&shipped("reset-innocents"))]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let run = json(&output);
+    assert_eq!(count(&run, "/faults/injected/hang"), 30);
+    assert_eq!(count(&run, "/jobs/timed_out"), 30);
+    assert_eq!(count(&run, "/recoveries/queue_reset"), 0);
+    assert!(count(&run, "/recoveries/device_reset") >= 30, "{run}");
+    assert!(count(&run, "/recoveries/jobs_replayed") > 0, "{run}");
+}
+
+#[test]
+fn what_is_broken_on_purpose_is_found_among_a_thousand_faults() {
+    for (sabotage, named) in [
+        ("signal-twice", "fences signalled twice"),
+        ("out-of-order", "fences out of order"),
+        ("leak-entry", "leaks"),
+        ("leak-job", "leaks"),
+        ("wrong-data", "wrong data"),
+        ("lose-job", "jobs lost"),
+    ] {
+        let path = shipped("teardown-races");
+        let output = ringfence(&["--json", "--sabotage", sabotage, name(&path)]);
+        assert_eq!(output.status.code(), Some(1), "{sabotage}");
+        let text = errors(&output);
+        assert!(text.contains(named), "{sabotage}: {text}");
+    }
+}
+
+#[test]
 fn every_seed_holds() {
-    for plan in ["tour", "hang-storm"] {
+    for plan in ["tour", "hang-storm", "unplug", "teardown-races"] {
         for seed in ["2", "1234567", "18446744073709551615"] {
             let path = shipped(plan);
             let output = ringfence(&["--json", "--seed", seed, name(&path)]);

@@ -252,7 +252,10 @@ impl Observer for QueueWatch {
     fn observe(&self, event: &Event) {
         self.record(event);
         let Some(sight) = self.sight(event.seqno) else {
-            self.stray.fetch_add(1, Ordering::Relaxed);
+            // A job may end, and be looked at, while somebody is about to tell that its time was up
+            // or that it is put on the hardware again.
+            let late = matches!(event.kind, EventKind::TimedOut | EventKind::Replay { .. });
+            self.stray.fetch_add(u64::from(!late), Ordering::Relaxed);
             return;
         };
         let at = event.time.as_ns();
