@@ -6,6 +6,7 @@ mod shared;
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::now_ns;
 use crate::device::Device;
@@ -141,6 +142,12 @@ impl Context {
             return ContextState::Stopped;
         }
         self.shared.state()
+    }
+
+    /// How long it has been executing commands on a slot, or spinning. A hang, a semaphore and a
+    /// machine that does not let the firmware run do not count.
+    pub fn busy(&self) -> Duration {
+        Duration::from_nanos(self.shared.busy_ns())
     }
 
     /// Whether it waits for nothing but a slot, which others have.

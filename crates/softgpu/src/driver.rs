@@ -82,10 +82,19 @@ pub struct SoftDriver {
     patience: Duration,
     /// What becomes of innocent jobs when the context is reset because of a guilty one.
     rest: Rest,
-    /// Which job was asked about last, and how far the context was then.
-    looked: (u64, u64),
+    looked: Looked,
     /// Dropped with the driver: no interrupt finds it after.
     _handlers: Vec<HandlerGuard>,
+}
+
+/// What was seen when somebody asked about a job.
+#[derive(Clone, Copy, Default)]
+struct Looked {
+    job: u64,
+    /// How far the context was the last time.
+    progress: u64,
+    /// How long it had been busy the first time.
+    busy: Duration,
 }
 
 impl SoftDriver {
@@ -94,7 +103,7 @@ impl SoftDriver {
             ring,
             patience: PATIENCE,
             rest: Rest::Replay,
-            looked: (0, 0),
+            looked: Looked::default(),
             _handlers: handlers,
         }
     }
@@ -147,6 +156,8 @@ impl Driver for SoftDriver {
         if context.ring().free_words() < words.len() {
             return replay.failed(Errno::ENOSPC);
         }
+        // It has its whole time once more.
+        self.looked = Looked::default();
         let (completion, outcome) = replay.pending();
         self.ring.add(completion);
         // The doorbell rings when all are there.
@@ -166,14 +177,24 @@ impl Driver for SoftDriver {
         if context.waits_for_slot() {
             return job.no_hang();
         }
-        let looked = (value, context.progress());
-        let before = std::mem::replace(&mut self.looked, looked);
-        if before.0 == value && before != looked && context.fault().is_none() {
+        let (progress, busy) = (context.progress(), context.busy());
+        if self.looked.job != value {
+            self.looked = Looked {
+                job: value,
+                progress,
+                busy,
+            };
+        } else if self.looked.progress != progress && context.fault().is_none() {
             // It made progress in a whole span of time.
+            self.looked.progress = progress;
             job = match job.extend(self.patience) {
                 Ok(extended) => return extended,
                 Err(job) => job,
             };
+            // Its time is that on the hardware: on a loaded machine less goes by there.
+            if busy.saturating_sub(self.looked.busy) < self.patience {
+                return job.no_hang();
+            }
             self.ring.exhausted.store(true, Ordering::Release);
         }
         // Whether it hangs is for the recovery to find out, which may wait for the device.

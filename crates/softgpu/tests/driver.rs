@@ -92,6 +92,17 @@ fn a_job_that_makes_progress_is_given_time() {
 }
 
 #[test]
+fn a_job_that_makes_progress_for_ever_is_given_up_when_its_time_is_spent() {
+    let rig = Rig::new(1);
+    let lane = rig.lane(Duration::from_millis(40), 2, false);
+    let forever = lane.submit(&[Command::Spin { ns: u64::MAX }]);
+    assert_eq!(ended(&forever), Err(Errno::ETIME));
+    assert_eq!(lane.queue.stats().extensions, 2);
+    all_well(&lane.fills(0..5));
+    rig.end(vec![lane]);
+}
+
+#[test]
 fn a_fault_fails_alone_at_once() {
     let rig = Rig::new(2);
     // Nothing times out: what happens is the interrupt's doing.

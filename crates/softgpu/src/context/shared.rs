@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) resets: Arc<Mailbox<Option<ResetReport>>>,
     state: AtomicU32,
     progress: AtomicU64,
+    /// Nanoseconds that it has been executing, or spinning, on a slot.
+    busy: AtomicU64,
     /// It waits for a semaphore.
     blocked: AtomicBool,
     /// Since when it has been spinning on a slot; 0 if it does not.
@@ -61,6 +63,7 @@ impl Shared {
             resets: Arc::default(),
             state: AtomicU32::new(IDLE),
             progress: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             spinning_since: AtomicU64::new(0),
             progress_told: AtomicU64::new(0),
@@ -94,6 +97,21 @@ impl Shared {
         self.state.store(code, Ordering::Release);
     }
 
+    /// It has been executing for so long.
+    pub(crate) fn was_busy(&self, ns: u64) {
+        self.busy.fetch_add(ns, Ordering::AcqRel);
+    }
+
+    pub(crate) fn busy_ns(&self) -> u64 {
+        let since = self.spinning_since.load(Ordering::Acquire);
+        let spun = if since == 0 {
+            0
+        } else {
+            now_ns().saturating_sub(since)
+        };
+        self.busy.load(Ordering::Acquire).saturating_add(spun)
+    }
+
     pub(crate) fn set_blocked(&self, blocked: bool) {
         self.blocked.store(blocked, Ordering::Release);
     }
@@ -116,7 +134,9 @@ impl Shared {
     pub(crate) fn spin_ends(&self, now: u64) {
         let since = self.spinning_since.swap(0, Ordering::AcqRel);
         if since != 0 {
-            let steps = now.saturating_sub(since) / SPIN_STEP;
+            let spun = now.saturating_sub(since);
+            self.was_busy(spun);
+            let steps = spun / SPIN_STEP;
             let progress = self.progress.load(Ordering::Relaxed);
             self.progress
                 .store(progress.wrapping_add(steps), Ordering::Release);

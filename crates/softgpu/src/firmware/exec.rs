@@ -17,6 +17,8 @@ use crate::sync::read;
 /// How much a context does before the next has its turn: words of simple work, a few
 /// microseconds.
 const QUANTUM: usize = 4096;
+/// The longest that a quantum can count, in nanoseconds.
+const QUANTUM_NS: u64 = 1_000_000;
 /// What fetching a command costs of it.
 const COMMAND_COST: usize = 64;
 
@@ -195,8 +197,17 @@ impl Exec {
         if let Err(fault) = self.resume(&space) {
             return Step::Fault(fault);
         }
-        while budget > 0 {
-            match self.proceed(env, &space, &mut budget) {
+        let began = now_ns();
+        let step = self.execute(env, &space, &mut budget);
+        // A quantum is a few microseconds: the rest is time in which the firmware did not run.
+        let spent = now_ns().saturating_sub(began);
+        shared.was_busy(spent.min(QUANTUM_NS));
+        step
+    }
+
+    fn execute(&mut self, env: &Env<'_>, space: &Space<'_>, budget: &mut usize) -> Step {
+        while *budget > 0 {
+            match self.proceed(env, space, budget) {
                 Ok(Flow::Next) => {}
                 Ok(Flow::Stop(step)) => return step,
                 Err(fault) => return Step::Fault(fault),
