@@ -65,6 +65,16 @@ impl fmt::Display for Age {
     }
 }
 
+/// A count of things, for people.
+struct Many(u64, &'static str);
+
+impl fmt::Display for Many {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ending = if self.0 == 1 { "" } else { "s" };
+        write!(f, "{} {}{ending}", self.0, self.1)
+    }
+}
+
 impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> fmt::Display for Snapshot<'_, S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let queue = self.queue;
@@ -85,10 +95,10 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> fmt::Display for Snapshot<'_, S, P
             strikes: strikes @ 1..,
         } = queue.standing()
         {
-            write!(f, ", {strikes} strikes")?;
+            write!(f, ", {}", Many(strikes.into(), "strike"))?;
         }
         if queue.suspends() != 0 {
-            write!(f, ", suspended {} times", queue.suspends())?;
+            write!(f, ", suspended {}", Many(queue.suspends().into(), "time"))?;
         }
         writeln!(
             f,
@@ -127,10 +137,14 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Snapshot<'_, S, P> {
             Lent::Replay => f.write_str(" in the replay callback")?,
         }
         if entry.attempt.replays() != 0 {
-            write!(f, " replayed {} times", entry.attempt.replays())?;
+            write!(
+                f,
+                " replayed {}",
+                Many(entry.attempt.replays().into(), "time")
+            )?;
         }
         if entry.extensions != 0 {
-            write!(f, " extended {} times", entry.extensions)?;
+            write!(f, " extended {}", Many(entry.extensions.into(), "time"))?;
         }
         if let Some(Err(error)) = entry.outcome.map(|outcome| outcome.result()) {
             write!(f, " error {error}")?;
@@ -142,7 +156,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Snapshot<'_, S, P> {
     fn waits(&self, f: &mut fmt::Formatter<'_>, seqno: u64, entry: &Entry) -> fmt::Result {
         match entry.state {
             State::Armed => f.write_str(" waits for its submitter"),
-            State::Queued if entry.open != 0 => write!(f, " waits for {} fences", entry.open),
+            State::Queued if entry.open != 0 => {
+                write!(f, " waits for {}", Many(entry.open.into(), "fence"))
+            }
             State::Queued if entry.resource_wait => f.write_str(" waits for resources"),
             State::Queued if !self.queue.is_first_in_line(seqno) => {
                 f.write_str(" waits for its turn")

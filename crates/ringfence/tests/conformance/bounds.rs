@@ -286,7 +286,7 @@ pub(crate) fn inspected_in_a_callback_and_while_stopped() {
     let mut stopped = queue.stop().unwrap();
     stopped.recover(None, Rest::Replay);
     let text = queue.snapshot();
-    for says in ["stopped", "replayed 1 times", "#2      submitted"] {
+    for says in ["stopped", "replayed 1 time", "#2      submitted"] {
         assert!(text.contains(says), "no '{says}' in {text}");
     }
     drop(stopped);
