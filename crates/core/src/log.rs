@@ -37,7 +37,7 @@ macro_rules! whats {
 }
 
 whats! {
-    /// A job was handed to the queue.
+    /// A job was handed to the queue. One that its submitter runs at once has only that record.
     Submitted = "submitted",
     /// The last fence that it waited for has signalled.
     Ready = "ready",

@@ -153,7 +153,10 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         entry.submitted_at = submitted_at;
         let cancelled = entry.outcome;
         self.log_head.now = submitted_at;
-        self.note(What::Submitted, job.0);
+        // One that its submitter is about to run has that record, of the same time.
+        if self.bypass_budget == 0 || open != 0 || self.run_next != job.0 {
+            self.note(What::Submitted, job.0);
+        }
         if open != 0 {
             self.counts.dependencies += u64::from(open);
         }
