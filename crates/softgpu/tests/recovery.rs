@@ -19,7 +19,7 @@ use ringfence_softgpu::{Command, GpuConfig, Injection, InjectionKind, When};
 static ALLOCATOR: CheckedAllocator = CheckedAllocator::system();
 
 /// A time after which only what hangs is asked about.
-const SHORT: Duration = Duration::from_millis(50);
+const SHORT: Duration = Duration::from_millis(200);
 
 /// Jobs `from..to` of which one hangs, with their fences.
 fn with_a_hang(lane: &Lane, hang: u32, to: u32) -> Vec<Fence> {
