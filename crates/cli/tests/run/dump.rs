@@ -100,15 +100,14 @@ fn dump_shows_every_queue_in_mid_run() {
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(has_queues(&text), "{text}");
-    assert!(text.contains("s (in mid-run): 601 of 1200 jobs submitted, "));
+    let title = text.lines().next().unwrap_or_default();
+    assert!(title.contains(" s (in mid-run): 6"), "{title}");
+    assert!(title.contains(" of 1200 jobs submitted, "), "{title}");
     // Not when all was over.
     assert!(
         text.find("queue first").expect("a dump") < text.find("everything held").expect("an end")
     );
-    assert!(
-        text.lines().any(|line| line.trim_start().starts_with('#')),
-        "no job: {text}"
-    );
+    // Whether there are jobs in them at that moment is chance, but there were.
     let events = text.lines().filter(|line| line.ends_with(" submitted"));
     assert!(events.count() > 0, "no event: {text}");
     let output = ringfence(&["--dump", "--json", name(file.path())]);
@@ -136,8 +135,10 @@ fn what_is_violated_is_followed_by_what_the_queues_did_last() {
 fn a_run_that_hangs_can_be_looked_at_and_ended() {
     let file = plan(ENDLESS);
     let mut run = Running::start(&["--dump=20ms", "--json", name(file.path())]);
-    // It has got as far as it will.
+    // Until it has got as far as it will: the one job hangs on the hardware, the other waits for it.
     run.line_with("3 of 3 jobs submitted, 0 over");
+    run.line_with(" times out in ");
+    run.line_with("queue second: open");
     run.tell(Signal::USR1);
     let title = run.line_with("(asked by SIGUSR1)");
     assert!(title.ends_with("3 of 3 jobs submitted, 0 over"), "{title}");
