@@ -8,6 +8,8 @@
 //! does not. There is one thread, so recoveries of one device do not overlap.
 
 mod desk;
+#[cfg(all(test, feature = "loom"))]
+mod loom_tests;
 
 use std::fmt;
 use std::marker::PhantomData;

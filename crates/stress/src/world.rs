@@ -232,17 +232,17 @@ impl World {
         for (device, scope) in &self.devices {
             unbind(device, scope);
         }
-        for line in &lines {
-            self.judge_queue(line);
-        }
-        // The worker may be about to let go of the last of it.
-        drop(lines);
         self.outside.clear();
         self.made
             .lock()
             .iter()
             .for_each(|made| made.hardware.clear());
         self.judge_records();
+        // After those: a job that was submitted last may just have been dropped by the worker.
+        for line in &lines {
+            self.judge_queue(line);
+        }
+        drop(lines);
         let ledger = Arc::clone(&self.ledger);
         drop(std::mem::take(&mut *self.made.lock()));
         let devices: Vec<_> = self
@@ -254,6 +254,7 @@ impl World {
         let left = || {
             ledger.drivers.load(SEQ) + ledger.replay_data.load(SEQ) + ledger.recoveries.load(SEQ)
         };
+        // The worker may be about to let go of the last of it.
         while left() != 0 {
             nap();
         }

@@ -6,6 +6,7 @@
 //! schedule, to be given to `shuttle::replay`.
 #![cfg(all(feature = "shuttle", not(feature = "loom")))]
 
+mod attempts;
 mod recovery;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
