@@ -46,7 +46,7 @@ impl Tool {
                 watched: false,
                 valgrind: &[],
                 mistakes: &["hang"],
-                rounds: 10_000,
+                rounds: 6_000,
             },
             Self::Address => Usage {
                 name: "address",
@@ -54,7 +54,7 @@ impl Tool {
                 watched: false,
                 valgrind: &[],
                 mistakes: &["use-after-free", "leak"],
-                rounds: 3_000,
+                rounds: 2_000,
             },
             Self::Thread => Usage {
                 name: "thread",
@@ -63,7 +63,7 @@ impl Tool {
                 watched: true,
                 valgrind: &[],
                 mistakes: &["race"],
-                rounds: 1_500,
+                rounds: 1_000,
             },
             Self::Drd => Usage {
                 name: "watched",
@@ -79,7 +79,7 @@ impl Tool {
                     "--fair-sched=yes",
                 ],
                 mistakes: &["race"],
-                rounds: 20,
+                rounds: 12,
             },
             Self::Memcheck => Usage {
                 name: "plain",
@@ -93,7 +93,7 @@ impl Tool {
                     "--fair-sched=yes",
                 ],
                 mistakes: &["use-after-free", "leak"],
-                rounds: 60,
+                rounds: 40,
             },
         }
     }
