@@ -119,6 +119,8 @@ pub(crate) struct State<D: Driver> {
     driver_leaving: bool,
     /// The driver's value is gone, or whoever was told `Closed` is about to let it go.
     driver_goes: bool,
+    /// The thread of the bottom half has a count of this to drop.
+    listed: bool,
     /// What core has lent to the walk. It is taken back when its holder is forgotten.
     pub(crate) lent: Option<JobId>,
     /// The wish for a recovery that there was when the queue was stopped.
@@ -188,6 +190,7 @@ impl<D: Driver> Shared<D> {
                     waiting_outside: 0,
                     driver_leaving: false,
                     driver_goes: false,
+                    listed: false,
                     lent: None,
                     wish: None,
                 }),
@@ -281,11 +284,13 @@ impl<D: Driver> Shared<D> {
     /// Gives up a count, which may be the last, in an interrupt handler.
     ///
     /// While there is a job the queue will be visited once more, for that to be reaped, by somebody
-    /// with a count of his own: he takes this one along. Else a thread must come.
+    /// with a count of his own: he takes this one along. Else a thread must come. The thread's list
+    /// has one place for a queue: counts given up while it is there are taken along, too.
     #[cold]
     fn leave_behind(self: Arc<Self>) {
-        let state = self.lock();
-        if state.core.is_empty() {
+        let mut state = self.lock();
+        if state.core.is_empty() && !state.listed {
+            state.listed = true;
             drop(state);
             irq::later::count(self);
             return;
@@ -511,6 +516,13 @@ impl<D: Driver> State<D> {
 impl<D: Driver> Buried for Shared<D> {
     fn link(&self) -> &crate::sync::UnsafeCell<Option<Arc<dyn Buried>>> {
         &self.buried
+    }
+
+    fn off_the_list(self: Arc<Self>) {
+        let mut state = self.lock();
+        state.listed = false;
+        self.take_along();
+        drop(state);
     }
 }
 

@@ -16,6 +16,7 @@ use crate::random::Random;
 use crate::seen::Seen;
 use crate::sync::Mutex;
 use crate::waits;
+use crate::wire;
 use crate::world::{Callback, Line, Record, World};
 
 const SEQ: Ordering = Ordering::SeqCst;
@@ -35,6 +36,7 @@ impl Client {
 
     /// The thread's life.
     pub(crate) fn work(mut self) {
+        wire::register();
         for _ in 0..self.world.plan.operations {
             match self.dice.below(8) {
                 0 => self.outside_fence(),
@@ -200,7 +202,8 @@ impl Client {
             }
             let seqno = ticket.seqno.load(SEQ);
             ticket.signals(seqno, status);
-            if trick == Trick::None {
+            // In a signal handler no count may be given up that may be the last.
+            if trick == Trick::None || wire::in_handler() {
                 return;
             }
             if let Some(line) = line.upgrade() {

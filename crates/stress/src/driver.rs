@@ -17,6 +17,7 @@ use crate::random::Random;
 use crate::sabotage;
 use crate::seen::Seen;
 use crate::sync::Mutex;
+use crate::wire;
 use crate::world::Line;
 
 const SEQ: Ordering = Ordering::SeqCst;
@@ -265,6 +266,7 @@ impl Driver for Mock {
 
     fn run(&mut self, mut submission: Submission<'_, Self>) -> RunOutcome {
         let seqno = submission.seqno();
+        wire::register();
         self.watch.enter(seqno);
         let payload = submission.payload();
         let (ticket, trick) = (Arc::clone(&payload.ticket), payload.trick);

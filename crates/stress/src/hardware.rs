@@ -12,6 +12,7 @@ use crate::random::Random;
 use crate::sabotage::{self, Sabotage};
 use crate::seen::Seen;
 use crate::sync::Mutex;
+use crate::wire;
 
 /// Tokens and signallers that there is room for: nothing may be allocated in a callback.
 const ROOM: usize = 256;
@@ -34,6 +35,26 @@ impl Token {
             hangs,
             late: false,
         }
+    }
+
+    /// A replay of this job begins, if it is the token's.
+    pub(crate) fn replace(&mut self, ticket: &Arc<Ticket>) {
+        self.late |= Arc::ptr_eq(&self.ticket, ticket);
+    }
+
+    /// Completes it in a signal handler. What is left may not be dropped there.
+    pub(crate) fn complete_in_handler(self, fails: bool) -> Arc<Ticket> {
+        let result = match (self.late, fails) {
+            (true, _) => Err(LATE),
+            (false, true) => Err(Errno::EFAULT),
+            (false, false) => {
+                self.ticket.ended_well.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+        };
+        self.ticket.watch.saw(Seen::CompletedInHandler);
+        self.completion.complete_in_irq(result);
+        self.ticket
     }
 
     /// The hardware is done with it.
@@ -97,6 +118,13 @@ impl Hardware {
 
     /// Takes a job. Where there is no room, it is done at once.
     pub(crate) fn put(&self, token: Token, dice: &mut Random) {
+        let token = match token.hangs || !dice.once_in(4) {
+            true => token,
+            false => match wire::put(token) {
+                Ok(()) => return,
+                Err(token) => token,
+            },
+        };
         let mut heap = self.heap.lock();
         if heap.tokens.len() < ROOM {
             heap.tokens.push(token);
@@ -120,10 +148,10 @@ impl Hardware {
     pub(crate) fn replace(&self, ticket: &Arc<Ticket>) {
         let mut heap = self.heap.lock();
         for token in &mut heap.tokens {
-            if Arc::ptr_eq(&token.ticket, ticket) {
-                token.late = true;
-            }
+            token.replace(ticket);
         }
+        drop(heap);
+        wire::replace(ticket);
     }
 
     /// Completes something, by dice. False if there was nothing.

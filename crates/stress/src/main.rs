@@ -21,6 +21,7 @@ mod surgeon;
 mod sync;
 mod waits;
 mod watchdog;
+mod wire;
 mod world;
 
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
             hook(panic);
         }
     }));
+    wire::start();
     let watchdog = Watchdog::start(Duration::from_secs(args.patience));
     let (begin, tally) = (Instant::now(), Tally::default());
     let limit = args.seconds.map(Duration::from_secs);

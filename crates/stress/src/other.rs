@@ -8,6 +8,7 @@ use ringfence::ClosePolicy;
 use crate::driver::{play, Trick};
 use crate::random::Random;
 use crate::seen::Seen;
+use crate::wire;
 use crate::world::{nap, unbind, Line, World};
 
 const SEQ: Ordering = Ordering::SeqCst;
@@ -33,7 +34,9 @@ pub(crate) fn trick(dice: &mut Random) -> Trick {
 
 /// Completes what is on the hardware while `working` is not 0.
 pub(crate) fn completer(world: &World, mut dice: Random, working: &AtomicU64) {
+    wire::register();
     while working.load(SEQ) != 0 {
+        wire::ring(&mut dice);
         if !world.step(&mut dice) {
             nap();
         }
@@ -42,6 +45,7 @@ pub(crate) fn completer(world: &World, mut dice: Random, working: &AtomicU64) {
 
 /// Disturbs while `working` is not 0.
 pub(crate) fn disturber(world: &World, mut dice: Random, working: &AtomicU64) {
+    wire::register();
     let mut unbinds = world.plan.unbinds;
     while working.load(SEQ) != 0 {
         std::thread::sleep(dice.micros(400));

@@ -31,6 +31,7 @@ seen! {
     Panicked = "panicked in a callback";
     Completed = "completed";
     CompletedInIrq = "completed as in an interrupt";
+    CompletedInHandler = "completed in a signal handler";
     TokenDropped = "completion dropped";
     Late = "completion of an attempt that was replaced";
     TimedOut = "timed out";

@@ -14,6 +14,7 @@ use crate::ledger::{Ledger, Scope, Watch};
 use crate::plan::Plan;
 use crate::random::Random;
 use crate::seen::Seen;
+use crate::wire;
 use crate::world::{Line, World};
 
 const SEQ: Ordering = Ordering::SeqCst;
@@ -79,6 +80,7 @@ impl Surgeon {
 impl Recovery for Surgeon {
     fn recover(&mut self, device: &Device, hang: &Hang<'_>) {
         self.scope.recovery_begins(&self.ledger);
+        wire::register();
         *self.calls += 1;
         if self.panics && self.dice.once_in(16) {
             self.scope.poisoned.store(true, SEQ);
@@ -202,6 +204,7 @@ fn walk_by_hand(guard: &mut StopGuard<'_, Mock>, watch: &Watch, dice: &mut Rando
 
 /// A thread that stops queues and devices while `working` is not 0.
 pub(crate) fn stopper(world: &World, mut dice: Random, working: &AtomicU64) {
+    wire::register();
     while working.load(SEQ) != 0 {
         let slot = dice.below(world.lines.len());
         if dice.once_in(3) {

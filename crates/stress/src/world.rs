@@ -16,6 +16,7 @@ use crate::random::Random;
 use crate::seen::Seen;
 use crate::surgeon::Surgeon;
 use crate::sync::Mutex;
+use crate::wire;
 
 const SEQ: Ordering = Ordering::SeqCst;
 
@@ -233,6 +234,7 @@ impl World {
             unbind(device, scope);
         }
         self.outside.clear();
+        wire::clear();
         self.made
             .lock()
             .iter()
@@ -300,6 +302,9 @@ impl World {
         }
         while !closed.iter().all(Fence::is_signaled) {
             self.outside.signal(dice);
+            if helps {
+                wire::pump();
+            }
             if !(helps && self.step(dice)) {
                 nap();
             }

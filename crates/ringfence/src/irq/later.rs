@@ -10,11 +10,16 @@ use crate::fence::{Fence, Node};
 use std::io;
 use std::sync::Arc;
 
-/// Something that a handler had the last count of, with a place for a link to the next.
+/// Something that a handler may have had the last count of, with a place for a link to the next. On
+/// the list once at most.
 pub(crate) trait Buried: Send + Sync {
-    /// The place; used under the lock of the list alone.
+    /// The place; belongs to the list, and to who has taken it off until `off_the_list`.
     #[cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code))]
     fn link(&self) -> &crate::sync::UnsafeCell<Option<Arc<dyn Buried>>>;
+
+    /// The place is free for another time. Drops the count.
+    #[cfg_attr(any(feature = "loom", feature = "shuttle"), allow(dead_code))]
+    fn off_the_list(self: Arc<Self>);
 }
 
 #[cfg(any(feature = "loom", feature = "shuttle"))]
@@ -105,11 +110,14 @@ mod real {
         });
     }
 
+    /// Has a count dropped of something that is not on the list.
     pub(crate) fn count(count: Arc<dyn Buried>) {
         put(|lists| {
             count.link().with_mut(|link| {
                 // SAFETY: The list's lock is held, and the link is used under it alone.
-                unsafe { *link = lists.counts.take() };
+                let before = unsafe { std::mem::replace(&mut *link, lists.counts.take()) };
+                debug_assert!(before.is_none(), "on the list twice");
+                std::mem::forget(before);
             });
             lists.counts = Some(count);
         });
@@ -188,7 +196,7 @@ mod real {
             while let Some(count) = counts {
                 // SAFETY: It is off the list: the link is this thread's.
                 counts = count.link().with_mut(|link| unsafe { (*link).take() });
-                guard(|| drop(count));
+                guard(|| count.off_the_list());
             }
         }
     }

@@ -10,9 +10,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use ringfence::fence::Callback;
 use ringfence::irq::{self, CountViolations, InterruptLine, IrqLock};
 use ringfence::section::{in_section, CHECKED};
-use ringfence::{Signaller, SleepingMutex, Timeline};
+use ringfence::{Device, Errno, Pool, Queue, Signaller, SleepingMutex, Timeline};
 
-use crate::rig::alone;
+use crate::rig::{alone, Drops, Mock, Payload, Ring};
 
 #[test]
 fn violations_are_seen() {
@@ -253,4 +253,41 @@ fn last_references_are_dropped_by_the_bottom_half() {
     assert_eq!(irq::violations(), before);
     irq::flush();
     assert!(gone.load(Ordering::Acquire));
+}
+
+/// A queue's last count goes in a handler, and then two of another: there is one list for both, with
+/// one place for each.
+#[test]
+fn late_completions_of_two_queues_are_left_to_a_thread() {
+    static DROPS: Drops = Drops::new();
+    let _alone = alone();
+    let before = irq::violations();
+    let device = Device::new("d");
+    let pool = Pool::new(1).unwrap();
+    // The bottom half may come in between.
+    for _ in 0..100 {
+        let ring = Ring::<false>::new(3, 1);
+        let make = |jobs| {
+            let builder = Queue::<Mock<false>>::builder("q").bypass(true);
+            let queue = builder
+                .build(&device, &pool, Mock(Arc::clone(&ring)))
+                .unwrap();
+            for _ in 0..jobs {
+                drop(queue.prepare(Payload(&DROPS), 1).unwrap().submit());
+            }
+            queue.kill(Errno::EIO);
+            queue.closed().wait().unwrap();
+            queue
+        };
+        drop(make(1));
+        let two = make(2);
+        let hardware = Arc::clone(&ring);
+        let line = InterruptLine::new(move || (0..3).for_each(|_| hardware.interrupt())).unwrap();
+        line.raise();
+        drop(line);
+        assert_eq!((ring.len(), two.stats().late_completions), (0, 2));
+        drop(two);
+        irq::flush();
+    }
+    assert_eq!(irq::violations(), before);
 }
