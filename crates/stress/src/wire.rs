@@ -105,7 +105,8 @@ pub(crate) fn register() {
     // SAFETY: It cannot fail.
     let thread = unsafe { libc::gettid() };
     let slot = thread.unsigned_abs() as usize % THREADS;
-    TARGETS[slot].store(thread, Ordering::Relaxed);
+    // No store: DRD knows that an exchange is atomic, and takes a plain store for a race.
+    TARGETS[slot].swap(thread, Ordering::Relaxed);
 }
 
 /// Sends the signal to some thread, and cleans up.
