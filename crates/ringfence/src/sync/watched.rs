@@ -23,6 +23,8 @@ pub(crate) use drd::unrecorded as futex_call;
 
 /// Client requests to DRD (`valgrind/drd.h`).
 mod drd {
+    use std::cell::Cell;
+
     /// Of tools whose name begins with "HG", and with "DR".
     const HG: usize = 0x4847_0000;
     const DR: usize = 0x4452_0000;
@@ -56,11 +58,21 @@ mod drd {
         request(HAPPENS_AFTER, std::ptr::from_ref(what) as usize);
     }
 
+    std::thread_local! {
+        /// Stores of this thread that are not to be recorded: a signal handler may come in between.
+        static UNRECORDED: Cell<u32> = const { Cell::new(0) };
+    }
+
     /// A store that is no race: a plain one is all that a release is here.
     pub(crate) fn unrecorded<R>(store: impl FnOnce() -> R) -> R {
+        UNRECORDED.with(|depth| depth.set(depth.get() + 1));
         request(RECORD_STORES, 0);
         let answer = store();
-        request(RECORD_STORES, 1);
+        let left = UNRECORDED.with(|depth| depth.get() - 1);
+        if left == 0 {
+            request(RECORD_STORES, 1);
+        }
+        UNRECORDED.with(|depth| depth.set(left));
         answer
     }
 }
