@@ -104,7 +104,12 @@ pub(crate) fn run(tool: Tool, rounds: Option<u64>, seed: u64) -> Result<(), Fail
     let usage = tool.usage();
     let program = build(&usage)?;
     for mistake in usage.mistakes {
-        let args = ["--rounds=5", "--patience=20", "--sabotage", mistake];
+        // Not every round makes it. The first that is noticed ends the program; valgrind speaks last.
+        let rounds = match usage.valgrind {
+            [] => "--rounds=200",
+            _ => "--rounds=5",
+        };
+        let args = [rounds, "--patience=20", "--sabotage", mistake];
         println!("xtask: a mistake that must be noticed: {mistake}");
         let output = stress(&usage, &program).args(args).output();
         let output = output.map_err(|error| Failed(format!("{program}: {error}")))?;
