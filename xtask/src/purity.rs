@@ -26,7 +26,10 @@ const FORBIDDEN: [(&str, &str); 12] = [
 ];
 
 /// What its root must say.
-const REQUIRED: [&str; 2] = ["#![no_std]", "#![forbid(unsafe_code)]"];
+const REQUIRED: [&str; 2] = [
+    "#![cfg_attr(not(kernel), no_std)]",
+    "#![forbid(unsafe_code)]",
+];
 
 pub(crate) fn check() -> Result<(), Failed> {
     let core = root().join("crates/core");

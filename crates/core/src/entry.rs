@@ -3,6 +3,7 @@
 
 use crate::effect::{Attempt, Outcome};
 use crate::error::Errno;
+use crate::log::{Records, Slot, RECORDS};
 use crate::state::{JobEvent, State};
 use crate::time::Time;
 
@@ -104,6 +105,9 @@ impl Entry {
 ///
 /// A host that has something to look up for each job puts it here, into the same cache line.
 pub trait HasEntry {
+    /// Memory for the last events of a queue of such elements.
+    type Records: Records;
+
     /// The entry.
     fn entry(&self) -> &Entry;
 
@@ -112,6 +116,8 @@ pub trait HasEntry {
 }
 
 impl HasEntry for Entry {
+    type Records = [Slot; RECORDS];
+
     #[inline]
     fn entry(&self) -> &Entry {
         self

@@ -30,7 +30,7 @@
 //! assert_eq!(queue.next(&mut worker, now), Some(Effect::Reap { job }));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
-#![no_std]
+#![cfg_attr(not(kernel), no_std)]
 #![forbid(unsafe_code)]
 
 mod credit;
@@ -50,7 +50,7 @@ pub use effect::{Attempt, Context, Effect, JobId, Outcome, Visit};
 pub use entry::{Entry, HasEntry, PrepareError, Refused};
 pub use error::Errno;
 pub use guilt::{Ban, Standing};
-pub use log::{Record, What};
+pub use log::{Record, Records, Slot, What};
 pub use queue::{
     Cancelled, ClosePolicy, Completed, Config, ConfigError, Lifecycle, OnDependencyError, Queue,
     ReplayOutcome, Request, Reservation, RunOutcome, TimeoutOutcome, Violation, Walked, WorkerRest,

@@ -10,8 +10,47 @@ use core::fmt;
 use crate::effect::Outcome;
 use crate::time::Time;
 
-/// How many records a queue keeps.
+/// How many records a queue keeps, unless the element of its storage says otherwise.
 pub const RECORDS: usize = 64;
+
+/// Memory for one record.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// The time in nanoseconds, and in the low byte what happened.
+    word: u64,
+    seqno: u64,
+}
+
+impl Slot {
+    /// Without a record.
+    pub const EMPTY: Self = Self { word: 0, seqno: 0 };
+}
+
+/// Memory for a queue's last records: an array of any length, also none. Sixteen bytes a record.
+pub trait Records: Clone + Copy + core::fmt::Debug {
+    /// Without records.
+    const EMPTY: Self;
+
+    /// The slots.
+    fn slots(&self) -> &[Slot];
+
+    /// The slots.
+    fn slots_mut(&mut self) -> &mut [Slot];
+}
+
+impl<const N: usize> Records for [Slot; N] {
+    const EMPTY: Self = [Slot::EMPTY; N];
+
+    #[inline]
+    fn slots(&self) -> &[Slot] {
+        self
+    }
+
+    #[inline]
+    fn slots_mut(&mut self) -> &mut [Slot] {
+        self
+    }
+}
 
 macro_rules! whats {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -123,10 +162,10 @@ impl fmt::Display for Record {
 ///
 /// # Invariants
 ///
-/// A record's low byte is a [`What`], the rest of the word the time in nanoseconds.
+/// A slot's low byte is a [`What`], the rest of the word the time in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Log {
-    records: [(u64, u64); RECORDS],
+pub(crate) struct Log<R> {
+    records: R,
 }
 
 /// Where the log is written and what time it is; stands where every job finds it.
@@ -136,32 +175,88 @@ pub(crate) struct LogHead {
     pub(crate) now: Time,
 }
 
-impl Log {
+impl<R: Records> Log<R> {
     pub(crate) const fn new() -> Self {
-        Self {
-            records: [(0, 0); RECORDS],
-        }
+        Self { records: R::EMPTY }
     }
 
     #[inline]
     pub(crate) fn write(&mut self, head: &mut LogHead, what: What, seqno: u64) {
-        let place = head.written as usize % RECORDS;
-        self.records[place] = (head.now.as_ns() << 8 | u64::from(what as u8), seqno);
+        let slots = self.records.slots_mut();
+        let place = (head.written as usize).checked_rem(slots.len());
+        if let Some(slot) = place.and_then(|place| slots.get_mut(place)) {
+            let word = head.now.as_ns() << 8 | u64::from(what as u8);
+            *slot = Slot { word, seqno };
+        }
         head.written = head.written.wrapping_add(1);
     }
 
     /// The records, oldest first.
     pub(crate) fn iter(&self, head: &LogHead) -> impl Iterator<Item = Record> + '_ {
-        let written = head.written;
-        let kept = written.min(RECORDS as u64);
-        (written - kept..written).filter_map(move |at| {
-            let (word, seqno) = self.records[at as usize % RECORDS];
-            let what = *What::ALL.get((word & 0xff) as usize)?;
+        self.kept(head).filter_map(|(_, slot)| {
+            let what = *What::ALL.get((slot.word & 0xff) as usize)?;
             Some(Record {
-                at: Time::from_ns(word >> 8),
+                at: Time::from_ns(slot.word >> 8),
                 what,
-                seqno,
+                seqno: slot.seqno,
             })
         })
+    }
+
+    /// The same records in other memory: the last ones, where that has less.
+    pub(crate) fn copied<T: Records>(&self, head: &LogHead) -> Log<T> {
+        let mut copy = Log::<T>::new();
+        let slots = copy.records.slots_mut();
+        for (at, from) in self.kept(head) {
+            let place = (at as usize).checked_rem(slots.len());
+            if let Some(to) = place.and_then(|place| slots.get_mut(place)) {
+                *to = *from;
+            }
+        }
+        copy
+    }
+
+    /// The slots that are written, by number, oldest first.
+    fn kept(&self, head: &LogHead) -> impl Iterator<Item = (u64, &Slot)> {
+        let (written, slots) = (head.written, self.records.slots());
+        let kept = written.min(slots.len() as u64);
+        (written - kept..written)
+            .filter_map(move |at| Some((at, slots.get(at as usize % slots.len())?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Log, LogHead, Record, Slot, What, RECORDS};
+
+    fn seqnos<R: super::Records>(log: &Log<R>, head: &LogHead) -> impl Iterator<Item = u64> {
+        let mut kept = [0; RECORDS];
+        let mut count = 0;
+        for Record { seqno, .. } in log.iter(head) {
+            kept[count] = seqno;
+            count += 1;
+        }
+        kept.into_iter().take(count)
+    }
+
+    #[test]
+    fn a_log_keeps_as_many_records_as_it_has_memory_for() {
+        let mut head = LogHead::default();
+        let mut log = Log::<[Slot; 5]>::new();
+        for seqno in 0..13 {
+            log.write(&mut head, What::Run, seqno);
+        }
+        assert!(seqnos(&log, &head).eq(8..13));
+        assert!(seqnos(&log.copied::<[Slot; 64]>(&head), &head).eq(8..13));
+        assert!(seqnos(&log.copied::<[Slot; 2]>(&head), &head).eq(11..13));
+        assert_eq!(log.copied::<[Slot; 0]>(&head).iter(&head).count(), 0);
+    }
+
+    #[test]
+    fn a_log_without_memory_keeps_nothing() {
+        let mut head = LogHead::default();
+        let mut log = Log::<[Slot; 0]>::new();
+        log.write(&mut head, What::Run, 1);
+        assert_eq!(log.iter(&head).count(), 0);
     }
 }

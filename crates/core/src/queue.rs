@@ -136,7 +136,8 @@ pub const BATCH_MAX: u16 = 16;
 /// One context's ordered line of jobs: decisions only.
 ///
 /// `S` is the storage the host lends, such as a boxed slice or an array of [`Entry`], or of `P`
-/// with an entry in it; its length must not change. The host keeps a queue under one lock, which an interrupt handler may take.
+/// with an entry in it; its length must not change (but see [`Queue::move_into`]). The host keeps a
+/// queue under one lock, which an interrupt handler may take.
 ///
 /// # Invariants
 ///
@@ -145,7 +146,7 @@ pub const BATCH_MAX: u16 = 16;
 // What every job touches stands together: with thousands of queues each job pays for the cache
 // lines it needs.
 #[repr(C)]
-pub struct Queue<S, P = Entry> {
+pub struct Queue<S, P: HasEntry = Entry> {
     storage: S,
     mask: u64,
     /// The oldest job whose payload has not been handed over for dropping.
@@ -201,7 +202,7 @@ pub struct Queue<S, P = Entry> {
     /// The job that is lent to who has stopped the queue.
     walked: Option<u64>,
     config: Config,
-    log: Log,
+    log: Log<P::Records>,
     _element: PhantomData<fn() -> P>,
 }
 
@@ -235,7 +236,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// [`ConfigError`] says what in `config` or `storage` cannot work.
     pub fn new(config: Config, mut storage: S) -> Result<Self, ConfigError> {
         let entries = storage.as_mut();
-        if !entries.len().is_power_of_two() || !(2..=ENTRIES_MAX).contains(&entries.len()) {
+        if !is_ring(entries.len()) {
             return Err(ConfigError::Entries);
         }
         if config.credits == 0 {
@@ -309,6 +310,39 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// How many jobs can be prepared or unfinished at a time.
     pub fn capacity(&self) -> u64 {
         self.mask + 1
+    }
+
+    /// Moves the line into other storage, so that a ring can grow with its use. Returns the storage
+    /// there was, all of whose elements are free. What the host keeps beside the entries moves along.
+    ///
+    /// Takes time linear in the number of jobs in line.
+    ///
+    /// # Errors
+    ///
+    /// Gives `storage` back, and nothing has changed, if its length is none that a queue can have
+    /// or leaves no room for what is prepared and in line.
+    pub fn move_into(&mut self, mut storage: S) -> Result<S, (ConfigError, S)> {
+        let new = storage.as_mut();
+        let taken = self.len() + u64::from(self.reserved);
+        if !is_ring(new.len()) || (new.len() as u64) < taken {
+            return Err((ConfigError::Entries, storage));
+        }
+        for element in new.iter_mut() {
+            *element.entry_mut() = Entry::FREE;
+        }
+        let mask = new.len() as u64 - 1;
+        let old = self.storage.as_mut();
+        let mut seqno = self.head;
+        while seqno != self.tail {
+            let from = old.get_mut((seqno & self.mask) as usize);
+            let to = new.get_mut((seqno & mask) as usize);
+            if let (Some(from), Some(to)) = (from, to) {
+                core::mem::swap(from, to);
+            }
+            seqno = seqno.wrapping_add(1);
+        }
+        self.mask = mask;
+        Ok(core::mem::replace(&mut self.storage, storage))
     }
 
     /// The element of the storage that holds `job`, from arm until another job is armed in its
@@ -464,6 +498,11 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             Lifecycle::Killed(error) => Some(error),
         }
     }
+}
+
+/// Whether storage of so many elements can be a ring.
+fn is_ring(entries: usize) -> bool {
+    entries.is_power_of_two() && (2..=ENTRIES_MAX).contains(&entries)
 }
 
 /// A timeout as entries keep it, where zero is none: time that is up at once is still a timeout.

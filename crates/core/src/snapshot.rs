@@ -13,14 +13,14 @@ use crate::time::Time;
 /// Prints every job of a queue: state, age, cost, what it waits for.
 ///
 /// Ages count from submit and are as exact as the clock the host stamped it with.
-pub struct Snapshot<'q, S, P = Entry> {
+pub struct Snapshot<'q, S, P: HasEntry = Entry> {
     queue: &'q Queue<S, P>,
     name: &'q str,
     now: Time,
     with_events: bool,
 }
 
-impl<S, P> Snapshot<'_, S, P> {
+impl<S, P: HasEntry> Snapshot<'_, S, P> {
     /// With the queue's last events below its jobs, oldest first: the time in seconds, the job,
     /// what happened.
     #[must_use]
@@ -30,7 +30,7 @@ impl<S, P> Snapshot<'_, S, P> {
     }
 }
 
-impl<S, P> fmt::Debug for Snapshot<'_, S, P> {
+impl<S, P: HasEntry> fmt::Debug for Snapshot<'_, S, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot")
             .field("name", &self.name)
@@ -55,7 +55,7 @@ struct Age(Duration);
 
 impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ns = self.0.as_nanos();
+        let ns = crate::time::nanoseconds(self.0);
         match ns {
             0..=999 => write!(f, "{ns}ns"),
             1_000..=999_999 => write!(f, "{}us", ns / 1_000),

@@ -57,6 +57,8 @@ impl<D: Driver> Element<D> {
 }
 
 impl<D: Driver> HasEntry for Element<D> {
+    type Records = <Entry as HasEntry>::Records;
+
     #[inline]
     fn entry(&self) -> &Entry {
         &self.entry

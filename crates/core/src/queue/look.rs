@@ -84,7 +84,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             guilt: self.guilt,
             walked: self.walked,
             log_head: self.log_head,
-            log: self.log,
+            log: self.log.copied(&self.log_head),
             closed_told: self.closed_told,
             irq_droppable: self.irq_droppable,
             config: self.config,
@@ -98,7 +98,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         })
     }
 
-    /// The last events, at most [`RECORDS`](crate::log::RECORDS), oldest first.
+    /// The last events, as many as there is [memory](HasEntry::Records) for, oldest first.
     pub fn events(&self) -> impl Iterator<Item = crate::log::Record> + '_ {
         self.log.iter(&self.log_head)
     }
