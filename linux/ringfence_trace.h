@@ -12,6 +12,9 @@
 #include <linux/tracepoint.h>
 #include <linux/types.h>
 
+int ringfence_trace_reg(void);
+void ringfence_trace_unreg(void);
+
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM ringfence
 #define TRACE_INCLUDE_FILE ringfence_trace
@@ -44,19 +47,21 @@ DECLARE_EVENT_CLASS(ringfence_job,
 		  __entry->hw_job_count, __entry->client_id)
 );
 
-DEFINE_EVENT(ringfence_job, ringfence_job_queue,
+DEFINE_EVENT_FN(ringfence_job, ringfence_job_queue,
 	TP_PROTO(const char *dev, const char *name, u64 context, u64 seqno,
 		 u32 job_count, u32 hw_job_count, u64 client_id),
-	TP_ARGS(dev, name, context, seqno, job_count, hw_job_count, client_id)
+	TP_ARGS(dev, name, context, seqno, job_count, hw_job_count, client_id),
+	ringfence_trace_reg, ringfence_trace_unreg
 );
 
-DEFINE_EVENT(ringfence_job, ringfence_job_run,
+DEFINE_EVENT_FN(ringfence_job, ringfence_job_run,
 	TP_PROTO(const char *dev, const char *name, u64 context, u64 seqno,
 		 u32 job_count, u32 hw_job_count, u64 client_id),
-	TP_ARGS(dev, name, context, seqno, job_count, hw_job_count, client_id)
+	TP_ARGS(dev, name, context, seqno, job_count, hw_job_count, client_id),
+	ringfence_trace_reg, ringfence_trace_unreg
 );
 
-TRACE_EVENT(ringfence_job_done,
+TRACE_EVENT_FN(ringfence_job_done,
 	TP_PROTO(u64 context, u64 seqno, int error),
 	TP_ARGS(context, seqno, error),
 	TP_STRUCT__entry(
@@ -70,7 +75,8 @@ TRACE_EVENT(ringfence_job_done,
 		__entry->error = error;
 	),
 	TP_printk("fence=%llu:%llu signaled, error=%d", __entry->fence_context,
-		  __entry->fence_seqno, __entry->error)
+		  __entry->fence_seqno, __entry->error),
+	ringfence_trace_reg, ringfence_trace_unreg
 );
 
 DECLARE_EVENT_CLASS(ringfence_wait,
@@ -93,17 +99,31 @@ DECLARE_EVENT_CLASS(ringfence_wait,
 		  __entry->ctx, __entry->seqno)
 );
 
-DEFINE_EVENT(ringfence_wait, ringfence_job_add_dep,
-	TP_PROTO(u64 context, u64 seqno, u64 on_context, u64 on_seqno),
-	TP_ARGS(context, seqno, on_context, on_seqno)
-);
-
-DEFINE_EVENT_PRINT(ringfence_wait, ringfence_job_unschedulable,
+DEFINE_EVENT_FN(ringfence_wait, ringfence_job_add_dep,
 	TP_PROTO(u64 context, u64 seqno, u64 on_context, u64 on_seqno),
 	TP_ARGS(context, seqno, on_context, on_seqno),
+	ringfence_trace_reg, ringfence_trace_unreg
+);
+
+TRACE_EVENT_FN(ringfence_job_unschedulable,
+	TP_PROTO(u64 context, u64 seqno, u64 on_context, u64 on_seqno),
+	TP_ARGS(context, seqno, on_context, on_seqno),
+	TP_STRUCT__entry(
+		__field(u64, fence_context)
+		__field(u64, fence_seqno)
+		__field(u64, ctx)
+		__field(u64, seqno)
+	),
+	TP_fast_assign(
+		__entry->fence_context = context;
+		__entry->fence_seqno = seqno;
+		__entry->ctx = on_context;
+		__entry->seqno = on_seqno;
+	),
 	TP_printk("fence=%llu:%llu depends on unsignalled fence=%llu:%llu",
 		  __entry->fence_context, __entry->fence_seqno,
-		  __entry->ctx, __entry->seqno)
+		  __entry->ctx, __entry->seqno),
+	ringfence_trace_reg, ringfence_trace_unreg
 );
 
 #endif /* RINGFENCE_TRACE_H */

@@ -38,6 +38,22 @@ void ringfence_unlock(spinlock_t *lock, unsigned long flags)
 	spin_unlock_irqrestore(lock, flags);
 }
 
+void ringfence_irqs_restore(unsigned long flags)
+{
+	local_irq_restore(flags);
+}
+
+/* With interrupts off already. */
+void ringfence_lock_plain(spinlock_t *lock)
+{
+	spin_lock(lock);
+}
+
+void ringfence_unlock_plain(spinlock_t *lock)
+{
+	spin_unlock(lock);
+}
+
 /* --- Fences ------------------------------------------------------------- */
 
 void ringfence_fence_get(struct dma_fence *fence)
@@ -60,11 +76,15 @@ bool ringfence_fence_is_later(struct dma_fence *a, struct dma_fence *b)
 	return dma_fence_is_later(a, b);
 }
 
+/* In a signalling section of its own. */
 void ringfence_fence_signal(struct dma_fence *fence, int error, u64 ns)
 {
-	if (error)
+	bool cookie = dma_fence_begin_signalling();
+
+	if (unlikely(error))
 		dma_fence_set_error(fence, error);
 	dma_fence_signal_timestamp(fence, ns_to_ktime(ns));
+	dma_fence_end_signalling(cookie);
 }
 
 u64 ringfence_fence_timestamp(struct dma_fence *fence)
@@ -287,9 +307,10 @@ void *ringfence_current(void)
 	return current;
 }
 
-bool ringfence_may_sleep(void)
+/* And is not the task given, which is in a driver callback. */
+bool ringfence_may_sleep(void *not_this_task)
 {
-	return in_task() && !irqs_disabled() && !in_atomic() &&
+	return not_this_task != current && !irqs_disabled() && !in_atomic() &&
 	       !rcu_preempt_depth();
 }
 
@@ -310,14 +331,18 @@ u64 ringfence_now_coarse(void)
 
 /* --- Tracing ---------------------------------------------------------------- */
 
-/* One question for all events, so that nothing is gathered for none. */
-u32 ringfence_traced(void)
+/* One place to look for all events, so that nothing is gathered for none. */
+atomic_t ringfence_traced = ATOMIC_INIT(0);
+
+int ringfence_trace_reg(void)
 {
-	return trace_ringfence_job_queue_enabled() |
-	       trace_ringfence_job_run_enabled() << 1 |
-	       trace_ringfence_job_done_enabled() << 2 |
-	       trace_ringfence_job_add_dep_enabled() << 3 |
-	       trace_ringfence_job_unschedulable_enabled() << 4;
+	atomic_inc(&ringfence_traced);
+	return 0;
+}
+
+void ringfence_trace_unreg(void)
+{
+	atomic_dec(&ringfence_traced);
 }
 
 void ringfence_trace_queue(const char *dev, const char *name, u64 context,

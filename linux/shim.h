@@ -40,6 +40,9 @@ struct ringfence_end {
 void ringfence_lock_init(spinlock_t *lock);
 unsigned long ringfence_lock(spinlock_t *lock);
 void ringfence_unlock(spinlock_t *lock, unsigned long flags);
+void ringfence_irqs_restore(unsigned long flags);
+void ringfence_lock_plain(spinlock_t *lock);
+void ringfence_unlock_plain(spinlock_t *lock);
 
 void ringfence_fence_get(struct dma_fence *fence);
 void ringfence_fence_put(struct dma_fence *fence);
@@ -78,7 +81,7 @@ bool ringfence_wait_var_timeout(u32 *var, u32 seen, u64 ns);
 void ringfence_wake_var(u32 *var);
 
 void *ringfence_current(void);
-bool ringfence_may_sleep(void);
+bool ringfence_may_sleep(void *not_this_task);
 void ringfence_might_sleep(void);
 u64 ringfence_now(void);
 u64 ringfence_now_coarse(void);
@@ -97,6 +100,10 @@ void ringfence_trace_add_dep(u64 context, u64 seqno, u64 on_context,
 			     u64 on_seqno);
 void ringfence_trace_unschedulable(u64 context, u64 seqno, u64 on_context,
 				   u64 on_seqno);
-u32 ringfence_traced(void);
+
+/* How many of the events are listened to. */
+extern atomic_t ringfence_traced;
+int ringfence_trace_reg(void);
+void ringfence_trace_unreg(void);
 
 #endif /* RINGFENCE_SHIM_H */

@@ -38,6 +38,11 @@ pub trait Driver: Send + Sized + 'static {
     /// Where payloads may be dropped: on threads alone, or in interrupts too.
     const REAPING: Reaping<Self::Payload> = Reaping::ON_THREADS;
 
+    /// Whether [`Driver::run`] does nothing but write memory and registers, and is short: it is then called
+    /// with interrupts off, in one go with what comes before and after it, and must neither sleep nor turn
+    /// them on.
+    const RUNS_WITH_IRQS_OFF: bool = false;
+
     /// Puts a job on the hardware.
     fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome;
 

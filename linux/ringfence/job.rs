@@ -170,7 +170,13 @@ impl<'queue, D: Driver, M: Mode> Prepared<'queue, D, M> {
     /// returns.
     #[inline]
     pub fn submit(self) -> M::OutFence {
-        M::out_fence(Ref::submit(self.into_parts()))
+        M::out_fence(Ref::submit(self.into_parts(), Clone::clone))
+    }
+
+    /// As [`Prepared::submit`], where nobody wants the fence: saves counting it.
+    #[inline]
+    pub fn submit_and_forget(self) {
+        Ref::submit(self.into_parts(), |_| ());
     }
 
     #[inline]
@@ -317,7 +323,7 @@ impl<'queues> SubmissionGuard<'queues> {
             return Err(NotCovered(job));
         }
         let section = SignallingSection::enter();
-        let (id, job, fence) = Ref::arm(job.into_parts());
+        let (id, job, fence) = Ref::arm(job.into_parts(), Clone::clone);
         Ok(Armed {
             job,
             id,

@@ -85,3 +85,96 @@ impl<T> Drop for Guard<'_, T> {
         unsafe { sys::ringfence_unlock(self.lock.lock.get(), self.flags) };
     }
 }
+
+/// Whether interrupts are off on this processor because of us, over a whole visit: turning them off and
+/// on again may cost more than a lock, so a visit does it once for a lock hold, the signals that follow
+/// from it, and the next.
+///
+/// Where they were off before, as in an interrupt handler, nothing here turns them on.
+pub(crate) struct Irqs {
+    flags: c_ulong,
+    off: bool,
+    // Interrupts are off on this processor.
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl Irqs {
+    /// They are as they are. The first lock turns them off.
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self {
+            flags: 0,
+            off: false,
+            _not_send: PhantomData,
+        }
+    }
+
+    /// As they were before.
+    #[inline]
+    pub(crate) fn restore(&mut self) {
+        if core::mem::replace(&mut self.off, false) {
+            // SAFETY: The flags are those that were saved, on this processor.
+            unsafe { sys::ringfence_irqs_restore(self.flags) };
+        }
+    }
+
+    /// Lets interrupts come that have waited.
+    #[inline]
+    pub(crate) fn breathe(&mut self) {
+        self.restore();
+    }
+
+    /// Takes a lock, and turns interrupts off where they are not.
+    #[inline]
+    pub(crate) fn lock<'a, T>(&'a mut self, lock: &'a Lock<T>) -> Held<'a, T> {
+        // SAFETY: It was initialised in `new`. Interrupts are off for as long as `self` is borrowed, and
+        // this restores the flags.
+        unsafe {
+            if self.off {
+                sys::ringfence_lock_plain(lock.lock.get());
+            } else {
+                self.flags = sys::ringfence_lock(lock.lock.get());
+                self.off = true;
+            }
+        }
+        Held { lock }
+    }
+}
+
+impl Drop for Irqs {
+    #[inline]
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
+/// The lock is held by somebody who has turned interrupts off.
+pub(crate) struct Held<'a, T> {
+    lock: &'a Lock<T>,
+}
+
+impl<T> Deref for Held<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: The lock is held.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: The lock is held, and the guard is borrowed exclusively.
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for Held<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: It was locked by this guard.
+        unsafe { sys::ringfence_unlock_plain(self.lock.lock.get()) };
+    }
+}

@@ -290,7 +290,7 @@ impl<D: Driver, M: Mode> Queue<D, M> {
 
     /// What has happened so far.
     pub fn stats(&self) -> Stats {
-        self.shared.lock().core.stats()
+        self.shared.stats()
     }
 
     /// Jobs armed whose payload has not been dropped.

@@ -27,8 +27,8 @@ use kernel::sync::atomic::{Atomic, Full, Relaxed};
 use kernel::sync::{new_mutex, Arc, Mutex};
 use kernel::types::Opaque;
 use ringfence_core::{
-    Attempt, Context, Effect, Entry, HasEntry, JobId, Now, Request, Reservation, Slot, Visit,
-    WorkerRest,
+    Attempt, Context, Effect, Entry, HasEntry, JobId, Now, Request, Reservation, Slot, Stats,
+    Terms, Visit, WorkerRest,
 };
 
 use crate::clock::{monotonic, LazyNow};
@@ -38,15 +38,15 @@ use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::fence::{Fence, Signaller, Status, Timeline};
 use crate::job::Job;
-use crate::lock::{Guard, Lock};
+use crate::lock::{Guard, Irqs, Lock};
 use crate::sys;
-use crate::trace::{Ring as TraceRing, Traced};
+use crate::trace::Ring as TraceRing;
 use crate::Errno;
 
 use batch::{Action, Batch};
 
 /// How many of its last events a queue remembers.
-const RECORDS: usize = 16;
+const RECORDS: usize = 12;
 
 pub(crate) type Core<D> = ringfence_core::Queue<Ring<D>, Element<D>>;
 
@@ -104,6 +104,9 @@ impl<D: Driver> AsMut<[Element<D>]> for Ring<D> {
     }
 }
 
+/// How many rooms are set aside at a time.
+const ASIDE: u32 = 15;
+
 /// How many batches a worker does for one queue before it lets others have their turn.
 const ROUNDS_MAX: u32 = 8;
 
@@ -118,6 +121,9 @@ pub(crate) struct Shared<D: Driver> {
     refs: Atomic<i32>,
     /// A batch of runs should stop and hand back what it has not begun.
     interrupt: Atomic<i32>,
+    /// Rooms that were set aside. Raised under the lock, taken without.
+    aside: Atomic<i32>,
+    terms: Terms,
     state: Lock<State<D>>,
     /// The task that is in a driver callback, or null.
     inside: Atomic<*mut c_void>,
@@ -213,10 +219,10 @@ impl<D: Driver> Deref for Ref<D> {
 impl<D: Driver> Ref<D> {
     /// Makes a queue's inside.
     pub(crate) fn new(mut making: Making<D>, flags: Flags) -> Result<Self> {
-        let droppable = D::REAPING.is_in_irq() && !core::mem::needs_drop::<D::ReplayData>();
-        if droppable {
+        if Shared::<D>::DROPS_IN_IRQ {
             making.core.allow_reap_in_irq();
         }
+        let terms = making.core.terms();
         let state = State {
             core: making.core,
             waiting_outside: 0,
@@ -231,6 +237,8 @@ impl<D: Driver> Ref<D> {
         let init = pin_init!(Shared {
             refs: Atomic::new(1),
             interrupt: Atomic::new(0),
+            aside: Atomic::new(0),
+            terms,
             state: Lock::new(state),
             inside: Atomic::new(core::ptr::null_mut()),
             timeline: making.timeline,
@@ -287,14 +295,25 @@ impl<D: Driver> Ref<D> {
 
     /// Feeds one event and does what follows from it.
     #[inline]
-    pub(crate) fn event<R>(
+    pub(crate) fn event<R>(&self, context: Context, event: impl FnOnce(&mut Core<D>) -> R) -> R {
+        self.change(context, |state| event(&mut state.core))
+    }
+
+    /// As [`Ref::event`], with all that the lock protects.
+    #[inline]
+    pub(crate) fn change<R>(
         &self,
         context: Context,
-        event: impl FnOnce(&mut Core<D>) -> R,
+        change: impl FnOnce(&mut State<D>) -> R,
     ) -> R {
-        let mut state = self.state.lock();
-        let answer = event(&mut state.core);
-        self.visit(state, &mut Visit::new(context));
+        let mut visit = Visit::new(context);
+        let mut batch = Batch::new();
+        let mut irqs = Irqs::new();
+        let mut state = irqs.lock(&self.state);
+        let answer = change(&mut state);
+        let full = self.take(&mut state, &mut visit, &mut batch);
+        drop(state);
+        self.visit(irqs, visit, batch, full);
         answer
     }
 
@@ -313,35 +332,35 @@ impl<D: Driver> Ref<D> {
         })
     }
 
-    /// Takes effects and acts on them until there is nothing left for `visit`'s context.
+    /// Acts on effects and takes more until there is nothing left for `visit`'s context.
     #[inline]
-    fn visit<'a>(&'a self, mut state: Guard<'a, State<D>>, visit: &mut Visit) {
-        let mut batch = Batch::new();
-        loop {
-            let full = self.take(&mut state, visit, &mut batch);
-            drop(state);
-            if !full && !visit.owes_answers() {
-                self.hand_over(&mut batch);
-                return;
-            }
-            state = self.act(&mut batch, visit);
+    fn visit(&self, mut irqs: Irqs, mut visit: Visit, mut batch: Batch<D>, mut full: bool) {
+        while full || visit.owes_answers() {
+            let mut reports = self.act(&mut batch, &mut irqs);
+            let mut state = irqs.lock(&self.state);
+            self.answer(&mut state, &mut reports, &mut visit);
+            full = self.take(&mut state, &mut visit, &mut batch);
         }
+        self.hand_over(&mut batch, &mut irqs);
     }
 
     /// A worker's visit: lets go of the queue in the hold in which it finds nothing more to do. Says
     /// whether there is more.
     fn worker_visit(&self) -> bool {
-        let mut state = self.state.lock();
+        let mut batch = Batch::new();
+        let mut irqs = Irqs::new();
+        let mut state = irqs.lock(&self.state);
         let mut visit = state.core.worker_enters();
         let mut rounds = 0;
-        let mut batch = Batch::new();
         loop {
             if rounds < ROUNDS_MAX {
                 let full = self.take(&mut state, &mut visit, &mut batch);
                 rounds += 1;
                 if full || visit.owes_answers() {
                     drop(state);
-                    state = self.act(&mut batch, &mut visit);
+                    let mut reports = self.act(&mut batch, &mut irqs);
+                    state = irqs.lock(&self.state);
+                    self.answer(&mut state, &mut reports, &mut visit);
                     continue;
                 }
             }
@@ -354,7 +373,7 @@ impl<D: Driver> Ref<D> {
                 }
             };
             drop(state);
-            self.hand_over(&mut batch);
+            self.hand_over(&mut batch, &mut irqs);
             return rest;
         }
     }
@@ -363,9 +382,32 @@ impl<D: Driver> Ref<D> {
     #[inline]
     fn take(&self, state: &mut State<D>, visit: &mut Visit, batch: &mut Batch<D>) -> bool {
         let mut now = LazyNow::new();
-        if self.interrupt.load(Relaxed) != 0 && !state.core.driver_is_inside() {
+        if !state.core.is_open() && read(&self.aside) != 0 {
+            // So that the next job is told why it is refused.
+            state.core.put_back(self.aside.xchg(0, Relaxed) as u32);
+        }
+        if read(&self.interrupt) != 0 && !state.core.driver_is_inside() {
             // Nobody is in mid-batch: core alone says from here on what runs.
             self.interrupt.store(0, Relaxed);
+        }
+        // Somebody waits for fences: signal those before looking what else there is.
+        while !batch.is_full() {
+            let Some(Effect::Signal { job: id, outcome }) =
+                state.core.next_signal(visit, &mut now)
+            else {
+                break;
+            };
+            let Some(job) = state.job(id) else { continue };
+            let time = now.now();
+            batch.push(Action::Signal {
+                id,
+                job,
+                outcome,
+                time,
+            });
+        }
+        if !batch.is_empty() {
+            return batch.is_full();
         }
         while !batch.is_full() {
             let Some(effect) = state.core.next(visit, &mut now) else {
@@ -384,7 +426,13 @@ impl<D: Driver> Ref<D> {
                 }
                 Effect::Run { job: id } => {
                     let Some(job) = state.job(id) else { continue };
-                    Action::Run { id, job }
+                    let run = Action::Run { id, job };
+                    if visit.context() == Context::Submit {
+                        // The submitter's own job, as a rule. What else there is comes after.
+                        batch.push(run);
+                        return false;
+                    }
+                    run
                 }
                 Effect::TimedOut {
                     job: id,
@@ -428,6 +476,10 @@ impl<D: Driver> Ref<D> {
 }
 
 impl<D: Driver> Shared<D> {
+    /// Jobs may be dropped with interrupts off.
+    const DROPS_IN_IRQ: bool =
+        D::REAPING.is_in_irq() && !core::mem::needs_drop::<D::ReplayData>();
+
     pub(crate) fn context(&self) -> u64 {
         self.timeline.context()
     }
@@ -461,12 +513,46 @@ impl<D: Driver> Shared<D> {
         }
     }
 
+    /// Takes room for a job: as a rule one that was set aside, for which no lock is taken.
     #[inline]
     pub(crate) fn prepare(
         &self,
         request: Request,
     ) -> Result<Reservation, ringfence_core::PrepareError> {
-        self.state.lock().core.prepare(request)
+        let mut aside = read(&self.aside);
+        while aside > 0 {
+            match self.aside.cmpxchg(aside, aside - 1, Relaxed) {
+                Ok(_) => {
+                    return self.terms.reservation(request).inspect_err(|_| {
+                        // Under the lock: a queue that was closed meanwhile keeps none aside.
+                        let _state = self.state.lock();
+                        self.aside.add(1, Relaxed);
+                    });
+                }
+                Err(now) => aside = now,
+            }
+        }
+        self.prepare_more(request)
+    }
+
+    #[cold]
+    fn prepare_more(
+        &self,
+        request: Request,
+    ) -> Result<Reservation, ringfence_core::PrepareError> {
+        let mut state = self.state.lock();
+        let reservation = state.core.prepare(request)?;
+        let more = state.core.set_aside(ASIDE);
+        self.aside.add(more as i32, Relaxed);
+        Ok(reservation)
+    }
+
+    /// What has happened so far. Rooms that are set aside were not asked for by anybody yet.
+    pub(crate) fn stats(&self) -> Stats {
+        let state = self.state.lock();
+        let mut stats = state.core.stats();
+        stats.prepared -= u64::from(self.aside.load(Relaxed).unsigned_abs());
+        stats
     }
 
     pub(crate) fn release(&self, reservation: Reservation) {
@@ -495,7 +581,8 @@ impl<D: Driver> Shared<D> {
         Ok(true)
     }
 
-    /// Where this thread may act, if it would like to act in `context`.
+    /// Where this thread may act, if it would like to act in `context`. Ask before the lock is taken, with
+    /// which nothing may sleep.
     ///
     /// In a driver callback of this queue it is in a signalling section, where payloads must not be
     /// dropped, and callbacks do not nest; in an interrupt nothing may sleep.
@@ -503,13 +590,10 @@ impl<D: Driver> Shared<D> {
     fn context_here(&self, context: Context) -> Context {
         match context {
             Context::Task | Context::Submit => {
-                // SAFETY: Both only look.
-                let (task, may_sleep) =
-                    unsafe { (sys::ringfence_current(), sys::ringfence_may_sleep()) };
-                if !may_sleep || self.inside.load(Relaxed) == task {
-                    Context::Irq
-                } else {
-                    context
+                // SAFETY: Only looks.
+                match unsafe { sys::ringfence_may_sleep(read(&self.inside)) } {
+                    true => context,
+                    false => Context::Irq,
                 }
             }
             Context::Irq | Context::Nested | Context::Worker => context,
@@ -563,18 +647,15 @@ impl<D: Driver> Shared<D> {
         status: Status,
     ) {
         self.borrowed(|queue| {
-            let mut state = queue.state.lock();
             // SAFETY: Under the queue's lock.
-            match unsafe { &mut *wait.get() } {
+            queue.change(Context::Nested, |state| match unsafe { &mut *wait.get() } {
                 Wait::Early { signalled, error } => {
                     *signalled += 1;
                     *error = error.or(status.err());
-                    return;
                 }
                 // A job that was killed meanwhile does not wait any more: refused, and rightly so.
                 Wait::Told => _ = state.core.dependency_signalled(id, status),
-            }
-            queue.visit(state, &mut Visit::new(Context::Nested));
+            });
         });
     }
 
@@ -591,17 +672,12 @@ impl<D: Driver> Shared<D> {
     /// `wait` is that job's, which is there until this returns.
     pub(crate) unsafe fn resource_signalled(&self, id: JobId, wait: &UnsafeCell<ResourceWait>) {
         self.borrowed(|queue| {
-            let mut state = queue.state.lock();
             // SAFETY: Under the queue's lock.
-            match unsafe { &mut *wait.get() } {
-                wait @ ResourceWait::Early => {
-                    *wait = ResourceWait::Over;
-                    return;
-                }
+            queue.change(Context::Nested, |state| match unsafe { &mut *wait.get() } {
+                wait @ ResourceWait::Early => *wait = ResourceWait::Over,
                 // A job that was killed meanwhile does not wait any more.
                 _ => _ = state.core.resource_signalled(id),
-            }
-            queue.visit(state, &mut Visit::new(Context::Nested));
+            });
         });
     }
 
@@ -643,10 +719,13 @@ impl<D: Driver> Shared<D> {
         // SAFETY: Says the caller.
         unsafe { NonNull::new_unchecked(field.sub(offset).cast()) }
     }
+}
 
-    fn traced() -> Traced {
-        Traced::now()
-    }
+/// As a relaxed load, which is a call where the kernel's Rust has no atomics of its own inline.
+#[inline]
+pub(crate) fn read<T: Copy + kernel::sync::atomic::AtomicType>(atomic: &Atomic<T>) -> T {
+    // SAFETY: It is there, and others change it by atomic operations only: this is `READ_ONCE()`.
+    unsafe { atomic.as_ptr().read_volatile() }
 }
 
 impl<D: Driver> State<D> {

@@ -43,6 +43,9 @@ extern "C" {
     pub(crate) fn ringfence_lock_init(lock: *mut bindings::spinlock_t);
     pub(crate) fn ringfence_lock(lock: *mut bindings::spinlock_t) -> c_ulong;
     pub(crate) fn ringfence_unlock(lock: *mut bindings::spinlock_t, flags: c_ulong);
+    pub(crate) fn ringfence_irqs_restore(flags: c_ulong);
+    pub(crate) fn ringfence_lock_plain(lock: *mut bindings::spinlock_t);
+    pub(crate) fn ringfence_unlock_plain(lock: *mut bindings::spinlock_t);
 
     pub(crate) fn ringfence_fence_get(fence: *mut bindings::dma_fence);
     pub(crate) fn ringfence_fence_put(fence: *mut bindings::dma_fence);
@@ -91,7 +94,7 @@ extern "C" {
     pub(crate) fn ringfence_wake_var(var: *mut u32);
 
     pub(crate) fn ringfence_current() -> *mut c_void;
-    pub(crate) fn ringfence_may_sleep() -> bool;
+    pub(crate) fn ringfence_may_sleep(not_this_task: *mut c_void) -> bool;
     pub(crate) fn ringfence_might_sleep();
     pub(crate) fn ringfence_now() -> u64;
     pub(crate) fn ringfence_now_coarse() -> u64;
@@ -130,5 +133,9 @@ extern "C" {
         on_context: u64,
         on_seqno: u64,
     );
-    pub(crate) fn ringfence_traced() -> u32;
+}
+
+extern "C" {
+    /// `atomic_t`: how many of the trace events are listened to.
+    pub(crate) static ringfence_traced: kernel::sync::atomic::Atomic<i32>;
 }

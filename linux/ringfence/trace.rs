@@ -7,43 +7,18 @@ use ringfence_core::Errno;
 use crate::fence::Status;
 use crate::sys;
 
-/// Which events somebody listens to. Asked once a batch.
-#[derive(Clone, Copy)]
-pub(crate) struct Traced(u32);
+/// Whether somebody listens to any event. Asked once a batch.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    // SAFETY: An `atomic_t` of the C side's, which is as this type.
+    crate::shared::read(unsafe { &sys::ringfence_traced }) != 0
+}
 
 /// A queue as its events name it.
 pub(crate) struct Ring {
     pub(crate) device: *const c_char,
     pub(crate) name: *const c_char,
     pub(crate) context: u64,
-}
-
-impl Traced {
-    #[inline]
-    pub(crate) fn now() -> Self {
-        // SAFETY: Reads static keys.
-        Self(unsafe { sys::ringfence_traced() })
-    }
-
-    pub(crate) fn queued(self) -> bool {
-        self.0 & 1 != 0
-    }
-
-    pub(crate) fn run(self) -> bool {
-        self.0 & 2 != 0
-    }
-
-    pub(crate) fn done(self) -> bool {
-        self.0 & 4 != 0
-    }
-
-    pub(crate) fn waits(self) -> bool {
-        self.0 & 8 != 0
-    }
-
-    pub(crate) fn unschedulable(self) -> bool {
-        self.0 & 16 != 0
-    }
 }
 
 pub(crate) fn queued(ring: &Ring, seqno: u64, queued: u32, on_hardware: u32, client: u64) {

@@ -53,7 +53,8 @@ pub use guilt::{Ban, Standing};
 pub use log::{Record, Records, Slot, What};
 pub use queue::{
     Cancelled, ClosePolicy, Completed, Config, ConfigError, Lifecycle, OnDependencyError, Queue,
-    ReplayOutcome, Request, Reservation, RunOutcome, TimeoutOutcome, Violation, Walked, WorkerRest,
+    ReplayOutcome, Request, Reservation, RunOutcome, Terms, TimeoutOutcome, Violation, Walked,
+    WorkerRest,
 };
 pub use snapshot::Snapshot;
 pub use state::State;

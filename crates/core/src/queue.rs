@@ -39,7 +39,7 @@ use crate::stats::Counts;
 use crate::timeout::HeadClock;
 
 pub use hardware::{Completed, RunOutcome, TimeoutOutcome};
-pub use intake::{Cancelled, Request, Reservation};
+pub use intake::{Cancelled, Request, Reservation, Terms};
 pub use invariants::Violation;
 pub use lifecycle::{ClosePolicy, Lifecycle, WorkerRest};
 pub use recovery::{ReplayOutcome, Walked};

@@ -9,16 +9,16 @@ use kernel::sync::atomic::Relaxed;
 use ringfence_core::{self as core_queue, JobId, Outcome, Time, Visit};
 
 use super::batch::{Action, Batch, Few};
-use super::{Ref, Shared, State};
+use super::{read, Ref, Shared, State};
 use crate::clock::LazyNow;
 use crate::dependency::HardwareWait;
 use crate::driver::{Answer, Driver, Submission, TimedOutJob};
 use crate::fence::{self, Fence};
-use crate::job::Job;
-use crate::lock::Guard;
+use crate::job::{Job, JobFence};
+use crate::lock::Irqs;
 use crate::section::SignallingSection;
 use crate::sys;
-use crate::trace::{self, Traced};
+use crate::trace;
 use crate::Errno;
 
 /// What core is told about an effect.
@@ -30,7 +30,7 @@ enum Report {
 }
 
 /// What a batch came to.
-struct Reports<D: Driver> {
+pub(super) struct Reports<D: Driver> {
     list: Few<Report>,
     /// A run callback wants to be called again when a fence signals, with which this is registered.
     resource: Option<(JobId, *mut HardwareWait<D>)>,
@@ -41,36 +41,59 @@ struct Reports<D: Driver> {
 impl<D: Driver> Ref<D> {
     /// Acts on effects that want no answer.
     #[inline]
-    pub(super) fn hand_over(&self, batch: &mut Batch<D>) {
+    pub(super) fn hand_over(&self, batch: &mut Batch<D>, irqs: &mut Irqs) {
+        self.let_fences_go(batch);
         for action in batch.iter() {
             match action {
                 // SAFETY: The action carries the job and is acted on once.
-                Action::Reap(job) => unsafe { reap(job) },
-                Action::ArmTimer(at) => self.arm_timer(at),
-                Action::Recover => self.scope.wake_recovery(),
-                Action::Kick => self.kick(),
-                Action::Closed => self.tell_closed(),
+                Action::Reap(job) => unsafe { reap(job, irqs) },
                 Action::Signal { .. } | Action::Run { .. } | Action::TimedOut { .. } => {
                     debug_assert!(false, "an effect that wants an answer was handed over");
                 }
+                plain => self.do_plain(plain, irqs),
             }
         }
         batch.clear();
     }
 
-    /// Acts on a batch in order, then answers. Returns the lock for the next one.
+    /// What is the same whoever waits for answers.
     #[inline]
-    pub(super) fn act<'a>(
-        &'a self,
-        batch: &mut Batch<D>,
-        visit: &mut Visit,
-    ) -> Guard<'a, State<D>> {
+    fn do_plain(&self, action: Action<D>, irqs: &mut Irqs) {
+        match action {
+            Action::ArmTimer(at) => self.arm_timer(at),
+            Action::Recover => self.scope.wake_recovery(),
+            Action::Kick => self.kick(),
+            Action::Closed => {
+                irqs.restore();
+                self.tell_closed();
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives up the fences of jobs that are about to be dropped, while interrupts are off: freeing one
+    /// turns them off by itself.
+    #[inline]
+    fn let_fences_go(&self, batch: &Batch<D>) {
+        for action in batch.iter() {
+            if let Action::Reap(job) = action {
+                // SAFETY: The action carries the job.
+                let fence = unsafe { &mut (*job.as_ptr()).fence };
+                drop(core::mem::replace(fence, JobFence::Nothing));
+            }
+        }
+    }
+
+    /// Acts on a batch in order. Interrupts are off where nothing must be done with them on.
+    #[inline]
+    pub(super) fn act(&self, batch: &mut Batch<D>, irqs: &mut Irqs) -> Reports<D> {
         let mut reports = Reports {
             list: Few::new(),
             resource: None,
             stopped: false,
         };
-        let traced = Traced::now();
+        let traced = trace::is_on();
+        self.let_fences_go(batch);
         for action in batch.iter() {
             match action {
                 Action::Signal {
@@ -83,27 +106,33 @@ impl<D: Driver> Ref<D> {
                     unsafe { self.signal(id, job, outcome, time, traced) };
                     reports.list.push(Report::Signalled(id));
                 }
-                // SAFETY: It is lent to this visit, which answers once it has.
-                Action::Run { id, job } => unsafe { self.run(id, job, &mut reports, traced) },
+                Action::Run { id, job } => {
+                    if !D::RUNS_WITH_IRQS_OFF {
+                        irqs.restore();
+                    }
+                    // SAFETY: It is lent to this visit, which answers once it has.
+                    unsafe { self.run(id, job, &mut reports, traced) };
+                }
                 Action::TimedOut {
                     id,
                     job,
                     extensions_left,
                 } => {
+                    irqs.restore();
                     // SAFETY: It is lent to this visit, which answers once it has.
                     let outcome = unsafe { self.timed_out(id, job, extensions_left) };
                     reports.list.push(Report::TimedOut(id, outcome));
                 }
                 // SAFETY: The action carries the job and is acted on once.
-                Action::Reap(job) => unsafe { reap(job) },
-                Action::ArmTimer(at) => self.arm_timer(at),
-                Action::Recover => self.scope.wake_recovery(),
-                Action::Kick => self.kick(),
-                Action::Closed => self.tell_closed(),
+                Action::Reap(job) => unsafe { reap(job, irqs) },
+                plain => self.do_plain(plain, irqs),
             }
         }
+        if batch.is_full() {
+            irqs.breathe();
+        }
         batch.clear();
-        self.answer(&mut reports, visit)
+        reports
     }
 
     /// # Safety
@@ -116,10 +145,9 @@ impl<D: Driver> Ref<D> {
         job: NonNull<Job<D>>,
         outcome: Outcome,
         time: Time,
-        traced: Traced,
+        traced: bool,
     ) {
-        let _section = SignallingSection::enter();
-        if traced.done() {
+        if traced {
             trace::done(self.context(), id.seqno(), outcome.result());
         }
         // SAFETY: From arm to reap the fence is there and is not changed.
@@ -137,9 +165,9 @@ impl<D: Driver> Ref<D> {
         id: JobId,
         job: NonNull<Job<D>>,
         reports: &mut Reports<D>,
-        traced: Traced,
+        traced: bool,
     ) {
-        if reports.stopped || self.interrupt.load(Relaxed) != 0 {
+        if reports.stopped || read(&self.interrupt) != 0 {
             reports.stopped = true;
             return;
         }
@@ -163,7 +191,7 @@ impl<D: Driver> Ref<D> {
             return;
         };
         let _section = SignallingSection::enter();
-        if traced.run() {
+        if traced {
             self.trace_run(id);
         }
         let Some(fence) = fence.get() else { return };
@@ -214,13 +242,13 @@ impl<D: Driver> Ref<D> {
         wait: Option<&mut HardwareWait<D>>,
         fence: ARef<Fence>,
         reports: &mut Reports<D>,
-        traced: Traced,
+        traced: bool,
     ) -> core_queue::RunOutcome {
         // Kept from compiling by `Submission::no_resources`.
         let Some(wait) = wait else {
             return core_queue::RunOutcome::Failed(Errno::EINVAL);
         };
-        if traced.unschedulable() {
+        if traced {
             let on = (fence.context(), fence.seqno());
             trace::unschedulable(self.context(), id.seqno(), on);
         }
@@ -282,9 +310,13 @@ impl<D: Driver> Ref<D> {
 
     /// Tells core what came of a batch.
     #[inline]
-    fn answer<'a>(&'a self, reports: &mut Reports<D>, visit: &mut Visit) -> Guard<'a, State<D>> {
+    pub(super) fn answer(
+        &self,
+        state: &mut State<D>,
+        reports: &mut Reports<D>,
+        visit: &mut Visit,
+    ) {
         let mut now = LazyNow::new();
-        let mut state = self.state.lock();
         let core = &mut state.core;
         for report in reports.list.iter() {
             let answered = match report {
@@ -307,8 +339,7 @@ impl<D: Driver> Ref<D> {
                 let _ = core.resource_signalled(id);
             }
         }
-        self.tell_outside(&state);
-        state
+        self.tell_outside(state);
     }
 
     fn arm_timer(&self, at: Time) {
@@ -342,7 +373,10 @@ impl<D: Driver> Shared<D> {
 ///
 /// `Reap` has given the job to the caller.
 #[inline]
-pub(super) unsafe fn reap<D: Driver>(job: NonNull<Job<D>>) {
+unsafe fn reap<D: Driver>(job: NonNull<Job<D>>, irqs: &mut Irqs) {
+    if !Shared::<D>::DROPS_IN_IRQ {
+        irqs.restore();
+    }
     // SAFETY: It came out of a box, and is the caller's.
     let mut job = unsafe { KBox::from_raw(job.as_ptr()) };
     if let Some(dependencies) = &mut job.dependencies {

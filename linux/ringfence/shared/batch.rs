@@ -68,6 +68,11 @@ impl<T: Copy> Few<T> {
     }
 
     #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.len == BATCH
     }

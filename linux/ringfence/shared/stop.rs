@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
-use ringfence_core::{self as core_queue, Attempt, Context, Entry, JobId, Standing, Visit, Walked};
+use ringfence_core::{self as core_queue, Attempt, Context, Entry, JobId, Standing, Walked};
 
 use super::{Ref, Shared, State};
 use crate::clock::{monotonic, LazyNow};
@@ -54,17 +54,17 @@ impl<D: Driver> Member for Shared<D> {
             self.place.take_request();
         }
         self.borrowed(|queue| {
-            let mut state = queue.lock();
-            if state.driver_goes {
-                return Err(StopError::Closed);
-            }
-            if state.core.stop(monotonic()).is_err() {
-                // Kept from happening by the device's one stop.
-                return Err(StopError::Nested);
-            }
-            queue.interrupt.store(1, Relaxed);
-            queue.visit(state, &mut Visit::new(queue.context_here(Context::Task)));
-            Ok(())
+            queue.change(queue.context_here(Context::Task), |state| {
+                if state.driver_goes {
+                    return Err(StopError::Closed);
+                }
+                if state.core.stop(monotonic()).is_err() {
+                    // Kept from happening by the device's one stop.
+                    return Err(StopError::Nested);
+                }
+                queue.interrupt.store(1, Relaxed);
+                Ok(())
+            })
         })
     }
 
@@ -77,20 +77,19 @@ impl<D: Driver> Member for Shared<D> {
     fn restart(&self) {
         self.borrowed(|queue| {
             queue.settle();
-            let mut state = queue.lock();
-            let wish = state.wish.take();
-            let untouched = wish.filter(|wish| Some(*wish) == state.wish());
-            let started = state.core.start(monotonic());
-            debug_assert!(started.is_ok());
             // A recovery that leaves the job for which it was called has decided so. Anybody else wanted
             // something else: the wish went with the stop, so the driver is asked once more.
-            let decided = |job: JobId| {
-                queue.scope.recovering_here() == Some((queue.context(), Some(job.seqno())))
-            };
-            if untouched.is_some_and(|(job, _)| !decided(job)) {
-                state.core.trigger_timeout();
-            }
-            queue.visit(state, &mut Visit::new(queue.context_here(Context::Task)));
+            let call = queue.scope.recovering_here();
+            let decided = |job: JobId| call == Some((queue.context(), Some(job.seqno())));
+            queue.change(queue.context_here(Context::Task), |state| {
+                let wish = state.wish.take();
+                let untouched = wish.filter(|wish| Some(*wish) == state.wish());
+                let started = state.core.start(monotonic());
+                debug_assert!(started.is_ok());
+                if untouched.is_some_and(|(job, _)| !decided(job)) {
+                    state.core.trigger_timeout();
+                }
+            });
         });
     }
 
@@ -190,13 +189,13 @@ impl<D: Driver> Shared<D> {
 impl<D: Driver> Ref<D> {
     /// Answers a loan of the walk. False if the job had ended by itself.
     pub(crate) fn walked(&self, job: JobId, what: Walked) -> bool {
-        let mut state = self.lock();
-        state.lent = None;
-        let pending = state.core.state(job) == core_queue::State::Pending;
-        let answered = state.core.walked(job, what, LazyNow::new());
-        debug_assert!(answered.is_ok());
-        self.visit(state, &mut Visit::new(self.context_here(Context::Task)));
-        pending
+        self.change(self.context_here(Context::Task), |state| {
+            state.lent = None;
+            let pending = state.core.state(job) == core_queue::State::Pending;
+            let answered = state.core.walked(job, what, LazyNow::new());
+            debug_assert!(answered.is_ok());
+            pending
+        })
     }
 
     /// Takes back a loan whose holder was forgotten.

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use ringfence_core::{Context, JobId, Reservation, Visit};
+use ringfence_core::{Context, JobId, Reservation};
 
 use super::{Ref, Shared, State};
 use crate::clock::CoarseNow;
@@ -17,39 +17,42 @@ use crate::section::SignallingSection;
 use crate::trace;
 
 impl<D: Driver> Ref<D> {
-    /// Arms and submits in one lock hold.
+    /// Arms and submits in one lock hold. `keep` sees the job's fence once it is published.
     #[inline]
-    pub(crate) fn submit(parts: Parts<D>) -> ARef<Fence> {
+    pub(crate) fn submit<R>(parts: Parts<D>, keep: impl FnOnce(&ARef<Fence>) -> R) -> R {
         let section = SignallingSection::enter();
-        let traced = Shared::<D>::traced();
-        let plain = parts.job.dependencies.is_none() && !traced.queued();
+        let traced = trace::is_on();
+        let plain = parts.job.dependencies.is_none() && !traced;
         if !plain {
-            let (id, job, fence) = Self::arm(parts);
+            let (id, job, kept) = Self::arm(parts, keep);
             // SAFETY: It was armed just now and not submitted.
             unsafe { Self::submit_armed(id, job, false, section) };
-            return fence;
+            return kept;
         }
         let Parts { job, reservation } = parts;
         // The job has one, but may be reaped by another visit before this one is over.
         let queue = job.queue.clone();
-        let mut state = queue.state.lock();
-        let (id, _, fence) = state.arm(job, reservation, &queue.timeline);
-        let submitted = state.core.submit(id, 0, false, CoarseNow);
-        debug_assert!(submitted.is_ok());
-        // From here on the queue has the job; its actions are in sections of their own.
-        drop(section);
-        queue.visit(state, &mut Visit::new(queue.context_here(Context::Submit)));
-        fence
+        queue.change(queue.context_here(Context::Submit), |state| {
+            let (id, _, kept) = state.arm(job, reservation, &queue.timeline, keep);
+            let submitted = state.core.submit(id, 0, false, CoarseNow);
+            debug_assert!(submitted.is_ok());
+            // From here on the queue has the job; its actions are in sections of their own.
+            drop(section);
+            kept
+        })
     }
 
     /// Takes the job's number and publishes its fence.
-    pub(crate) fn arm(parts: Parts<D>) -> (JobId, NonNull<Job<D>>, ARef<Fence>) {
+    pub(crate) fn arm<R>(
+        parts: Parts<D>,
+        keep: impl FnOnce(&ARef<Fence>) -> R,
+    ) -> (JobId, NonNull<Job<D>>, R) {
         let Parts { job, reservation } = parts;
         let queue = job.queue.as_ptr();
         // SAFETY: The job keeps its queue, and is not reaped before it is submitted.
         let queue = unsafe { queue.as_ref() };
         let mut state = queue.lock();
-        state.arm(job, reservation, &queue.timeline)
+        state.arm(job, reservation, &queue.timeline, keep)
     }
 
     /// Hands an armed job to its queue. Ends `section`, the one that began at arm, once the queue has it.
@@ -67,8 +70,8 @@ impl<D: Driver> Ref<D> {
         // SAFETY: A job that is not submitted is its submitter's.
         let (queue, dependencies) = unsafe { ((*job).queue.clone(), &mut (*job).dependencies) };
         let dependencies = dependencies.as_mut().map(|found| &raw mut **found);
-        let traced = Shared::<D>::traced();
-        if let (Some(dependencies), true) = (dependencies, traced.waits()) {
+        let traced = trace::is_on();
+        if let (Some(dependencies), true) = (dependencies, traced) {
             // SAFETY: As above.
             unsafe { &*dependencies }.each(|context, seqno| {
                 trace::waits(queue.context(), id.seqno(), (context, seqno));
@@ -82,41 +85,42 @@ impl<D: Driver> Ref<D> {
             },
             None => (0, 0, None),
         };
-        let mut state = queue.state.lock();
-        let (early, failed_early) = match dependencies {
-            // SAFETY: Under the queue's lock.
-            Some(dependencies) => unsafe { (*dependencies).tell_from_now_on() },
-            None => (0, None),
-        };
-        let error = failed.or(failed_early);
-        let open = all - over - early;
-        let (queued, on_hardware) = (state.core.queued(), state.core.credits_used());
-        let total = open + u32::from(error.is_some());
-        let submitted = state.core.submit(id, total, abandoned, CoarseNow);
-        debug_assert!(submitted.is_ok());
-        if let Some(error) = error {
-            // A killed queue has ended the job already, and may ignore what it waited for.
-            let _ = state.core.dependency_signalled(id, Err(error));
-        }
-        if traced.queued() {
-            let queued = u32::try_from(queued.saturating_sub(1)).unwrap_or(u32::MAX);
-            // The ring buffer's lock is a leaf; later, the job may have run.
-            trace::queued(&queue.trace_ring(), id.seqno(), queued, on_hardware, queue.client);
-        }
-        // From here on the queue has the job; what follows is in sections of its own.
-        drop(section);
-        queue.visit(state, &mut Visit::new(queue.context_here(Context::Submit)));
+        queue.change(queue.context_here(Context::Submit), |state| {
+            let (early, failed_early) = match dependencies {
+                // SAFETY: Under the queue's lock.
+                Some(dependencies) => unsafe { (*dependencies).tell_from_now_on() },
+                None => (0, None),
+            };
+            let error = failed.or(failed_early);
+            let open = all - over - early;
+            let (queued, on_hardware) = (state.core.queued(), state.core.credits_used());
+            let total = open + u32::from(error.is_some());
+            let submitted = state.core.submit(id, total, abandoned, CoarseNow);
+            debug_assert!(submitted.is_ok());
+            if let Some(error) = error {
+                // A killed queue has ended the job already, and may ignore what it waited for.
+                let _ = state.core.dependency_signalled(id, Err(error));
+            }
+            if traced {
+                let queued = u32::try_from(queued.saturating_sub(1)).unwrap_or(u32::MAX);
+                // Under the lock, where the ring buffer's is a leaf: later, the job may have run.
+                trace::queued(&queue.trace_ring(), id.seqno(), queued, on_hardware, queue.client);
+            }
+            // From here on the queue has the job; what follows is in sections of its own.
+            drop(section);
+        });
     }
 }
 
 impl<D: Driver> State<D> {
     #[inline]
-    fn arm(
+    fn arm<R>(
         &mut self,
         mut job: KBox<Job<D>>,
         reservation: Reservation,
         timeline: &Timeline,
-    ) -> (JobId, NonNull<Job<D>>, ARef<Fence>) {
+        keep: impl FnOnce(&ARef<Fence>) -> R,
+    ) -> (JobId, NonNull<Job<D>>, R) {
         let id = match self.core.arm(reservation) {
             Ok(id) => id,
             // A reservation is a promise of room, and cannot be taken to another queue.
@@ -126,10 +130,11 @@ impl<D: Driver> State<D> {
             JobFence::Draft(draft) => draft.init(timeline, id.seqno()),
             JobFence::Published(_) | JobFence::Nothing => unreachable!(),
         };
-        job.fence = JobFence::Published(fence.clone());
+        let kept = keep(&fence);
+        job.fence = JobFence::Published(fence);
         // SAFETY: A box is never null.
         let job = unsafe { NonNull::new_unchecked(KBox::into_raw(job)) };
         self.keep(id, job);
-        (id, job, fence)
+        (id, job, kept)
     }
 }

@@ -64,6 +64,11 @@ impl Work {
         Ok(self)
     }
 
+    /// As [`Work::when_timed_out`], once more, in the callback itself.
+    pub(crate) fn set_timed_out(&mut self, timed_out: TimedOut) {
+        self.timed_out = Some(timed_out);
+    }
+
     /// Has `replay` called when the job is replayed, instead of the default, which puts it on the
     /// hardware again.
     pub(crate) fn when_replayed(
@@ -214,6 +219,11 @@ impl Gpu {
     /// Payloads and drivers that exist.
     pub(crate) fn leftovers(&self) -> (i64, i64) {
         (self.works.load(Relaxed), self.drivers.load(Relaxed))
+    }
+
+    /// Forgets what has happened, to have room for more.
+    pub(crate) fn forget_seen(&self) {
+        self.state.lock().seen.clear();
     }
 
     /// All that happened.

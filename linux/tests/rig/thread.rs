@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Threads of tests: work on a workqueue of the module's own, which its exit waits for.
 
+use core::cell::Cell;
+
 use kernel::bindings;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
@@ -88,3 +90,91 @@ impl<R: Send + 'static> Drop for Thread<R> {
         self.shared.done.wait_for_completion();
     }
 }
+
+/// A call whose types a thread need not know.
+struct Call {
+    at: *const (),
+    number: usize,
+    call: unsafe fn(*const (), usize) -> Result,
+}
+
+// SAFETY: Whoever makes one vouches for what it calls.
+unsafe impl Send for Call {}
+
+impl Call {
+    fn run(self) -> Result {
+        // SAFETY: Whoever made it waits for its end.
+        unsafe { (self.call)(self.at, self.number) }
+    }
+}
+
+/// Calls what `at` points to.
+///
+/// # Safety
+///
+/// `at` points to an `F` that may be called from this thread.
+unsafe fn called<F: Fn(usize) -> Result>(at: *const (), number: usize) -> Result {
+    // SAFETY: Says the caller.
+    unsafe { (*at.cast::<F>())(number) }
+}
+
+/// Runs `body` so many times beside each other, each with its number, and returns when all have ended.
+///
+/// # Errors
+///
+/// That of the first by number that has failed.
+pub(crate) fn all<F: Fn(usize) -> Result + Sync>(count: usize, body: F) -> Result {
+    let mut threads = KVec::with_capacity(count, GFP_KERNEL)?;
+    for number in 0..count {
+        let call = Call {
+            at: (&raw const body).cast(),
+            number,
+            call: called::<F>,
+        };
+        // Dropping the threads waits for them: `body` is there until then.
+        threads.push(spawn(move || call.run())?, GFP_KERNEL)?;
+    }
+    let mut first = Ok(());
+    for thread in threads {
+        let result = thread.join().flatten();
+        first = first.and(result);
+    }
+    first
+}
+
+/// Runs `theirs` beside `ours`, and returns when both have ended.
+///
+/// # Errors
+///
+/// That of `ours`, or of `theirs`.
+pub(crate) fn beside<T: Send, R>(
+    theirs: impl FnOnce() -> Result<T> + Send,
+    ours: impl FnOnce() -> Result<R>,
+) -> Result<(T, R)> {
+    let (body, result) = (Once(Cell::new(Some(theirs))), Once(Cell::new(None)));
+    let once = |_| {
+        let (body, result) = (&body, &result);
+        result.0.set(body.0.take().map(|body| body()));
+        Ok(())
+    };
+    let call = by_reference(&once);
+    let thread = spawn(move || call.run())?;
+    let ours = ours();
+    thread.join().flatten()?;
+    let theirs = result.0.take().ok_or(EINVAL)?;
+    Ok((theirs?, ours?))
+}
+
+fn by_reference<F: Fn(usize) -> Result>(body: &F) -> Call {
+    Call {
+        at: core::ptr::from_ref(body).cast(),
+        number: 0,
+        call: called::<F>,
+    }
+}
+
+/// What one thread at a time uses.
+struct Once<T>(Cell<T>);
+
+// SAFETY: One thread at a time uses it.
+unsafe impl<T: Send> Sync for Once<T> {}

@@ -2,6 +2,7 @@
 //! In which order fences signal.
 
 use kernel::prelude::*;
+use kernel::sync::aref::ARef;
 use kernel::sync::Arc;
 
 use ringfence::fence::{Callback, FenceCallback, Registration, Status};
@@ -46,16 +47,28 @@ impl Order {
 
     /// Watches a fence under its sequence number. It must not have signalled.
     pub(crate) fn watch(&self, fence: &Fence) -> Result<Watch> {
-        let (list, seqno) = (self.0.clone(), fence.seqno());
+        self.watch_as(fence.seqno(), fence)
+    }
+
+    /// Watches a fence under another number.
+    pub(crate) fn watch_as(&self, number: u64, fence: &Fence) -> Result<Watch> {
+        let list = self.0.clone();
         on_signal(fence, move |result| {
             // Full is noticed by who counts.
-            let _full = list.lock().push_within_capacity((seqno, result));
+            let _full = list.lock().push_within_capacity((number, result));
         })
+    }
+
+    /// Watches several.
+    pub(crate) fn watch_all(&self, fences: &[ARef<Fence>]) -> Result<KVVec<Watch>> {
+        super::many(fences.len() as u64, |at| self.watch(&fences[at as usize]))
     }
 
     /// What has signalled so far.
     pub(crate) fn seen(&self) -> Result<KVec<(u64, Status)>> {
-        let mut copy = KVec::with_capacity(self.0.lock().capacity(), GFP_KERNEL)?;
+        // In a statement of its own: the lock is not held while memory is taken.
+        let room = self.0.lock().capacity();
+        let mut copy = KVec::with_capacity(room, GFP_KERNEL)?;
         for seen in self.0.lock().iter() {
             let _full = copy.push_within_capacity(*seen);
         }

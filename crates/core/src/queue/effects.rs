@@ -84,8 +84,10 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         Ok(())
     }
 
+    /// As [`Queue::next`], but signals only, which come first there: for a host that would rather signal
+    /// than first hear of what else there is.
     #[inline]
-    fn next_signal(&mut self, visit: &mut Visit, now: &mut impl Now) -> Option<Effect> {
+    pub fn next_signal(&mut self, visit: &mut Visit, now: &mut impl Now) -> Option<Effect> {
         // The signal baton: all outstanding signals are this visit's.
         if self.signals != visit.signals || visit.signals >= BATCH_MAX {
             return None;

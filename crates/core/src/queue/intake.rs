@@ -40,6 +40,42 @@ impl Reservation {
     }
 }
 
+/// What a queue makes of a job's request. It does not change, so a host may keep it where it needs no lock.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    credits: u32,
+    timeout_ns: u64,
+    run_on_dependency_error: bool,
+}
+
+impl Terms {
+    /// Turns one room that was [set aside](Queue::set_aside) into room for a job with this request.
+    ///
+    /// # Errors
+    ///
+    /// A cost that could never be paid. The room is still the caller's.
+    #[inline]
+    pub fn reservation(&self, request: Request) -> Result<Reservation, PrepareError> {
+        let (cost, limit) = (request.cost, self.credits);
+        if cost > limit {
+            return Err(PrepareError::CostAboveLimit { cost, limit });
+        }
+        let run_on_dependency_error = match request.on_dependency_error {
+            None => self.run_on_dependency_error,
+            Some(what) => what == OnDependencyError::Run,
+        };
+        Ok(Reservation {
+            cost,
+            timeout_ns: match request.timeout {
+                Timeout::Inherit => self.timeout_ns,
+                Timeout::Never => 0,
+                Timeout::After(span) => super::at_least_1ns(span),
+            },
+            run_on_dependency_error,
+        })
+    }
+}
+
 /// What came of a wish to cancel a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cancelled {
@@ -62,10 +98,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             Lifecycle::Killed(error) => return Err(PrepareError::Killed(error)),
             Lifecycle::Banned => return Err(PrepareError::Banned),
         }
-        let (cost, limit) = (request.cost, self.credits.limit());
-        if cost > limit {
-            return Err(PrepareError::CostAboveLimit { cost, limit });
-        }
+        let reservation = self.terms().reservation(request)?;
         if self.len() + u64::from(self.reserved) >= self.capacity() {
             return Err(PrepareError::Full);
         }
@@ -76,19 +109,36 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             return Err(PrepareError::Full);
         }
         self.reserved += 1;
-        let run_on_dependency_error = match request.on_dependency_error {
-            None => self.run_on_dependency_error,
-            Some(what) => what == OnDependencyError::Run,
-        };
-        Ok(Reservation {
-            cost,
-            timeout_ns: match request.timeout {
-                Timeout::Inherit => self.timeout_ns,
-                Timeout::Never => 0,
-                Timeout::After(span) => super::at_least_1ns(span),
-            },
-            run_on_dependency_error,
-        })
+        Ok(reservation)
+    }
+
+    /// What the queue makes of requests.
+    #[inline]
+    pub fn terms(&self) -> Terms {
+        Terms {
+            credits: self.credits.limit(),
+            timeout_ns: self.timeout_ns,
+            run_on_dependency_error: self.run_on_dependency_error,
+        }
+    }
+
+    /// Reserves up to `most` rooms for jobs that are to come, so that a host need not ask for each.
+    /// Returns how many; none where the queue takes no jobs. Each is used by [`Terms::reservation`] or
+    /// given back by [`Queue::put_back`].
+    pub fn set_aside(&mut self, most: u32) -> u32 {
+        if self.lifecycle != Lifecycle::Open {
+            return 0;
+        }
+        let free = self.capacity() - self.len() - u64::from(self.reserved);
+        let rooms = most.min(u32::try_from(free).unwrap_or(u32::MAX));
+        self.reserved += rooms;
+        rooms
+    }
+
+    /// Gives back rooms that were set aside and not used.
+    pub fn put_back(&mut self, rooms: u32) {
+        debug_assert!(self.reserved >= rooms, "rooms of another queue");
+        self.reserved = self.reserved.saturating_sub(rooms);
     }
 
     /// Gives back the room of a job that was prepared and will not be armed.

@@ -72,6 +72,12 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         self.lifecycle
     }
 
+    /// True while the queue takes jobs.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.lifecycle == Lifecycle::Open
+    }
+
     /// True once the queue takes no more jobs and has none left.
     pub fn is_closed(&self) -> bool {
         self.lifecycle != Lifecycle::Open && self.is_empty()
