@@ -54,6 +54,21 @@ void ringfence_unlock_plain(spinlock_t *lock)
 	spin_unlock(lock);
 }
 
+void ringfence_gate_init(struct mutex *gate)
+{
+	mutex_init(gate);
+}
+
+void ringfence_gate_lock(struct mutex *gate, unsigned int depth)
+{
+	mutex_lock_nested(gate, depth);
+}
+
+void ringfence_gate_unlock(struct mutex *gate)
+{
+	mutex_unlock(gate);
+}
+
 /* --- Fences ------------------------------------------------------------- */
 
 void ringfence_fence_get(struct dma_fence *fence)
@@ -110,6 +125,7 @@ bool ringfence_fence_remove_callback(struct dma_fence *fence,
 	if (!dma_fence_test_signaled_flag(fence))
 		removed = dma_fence_remove_callback(fence, cb);
 	rcu_read_unlock();
+	/* Pairs with the release at the end of the callback (callback.rs). */
 	while (!removed && !smp_load_acquire(done))
 		cpu_relax();
 	return removed;
@@ -138,7 +154,7 @@ struct ringfence_executor *ringfence_executor_new(const char *name, bool rt,
 	struct ringfence_executor *executor;
 
 	*error = -ENOMEM;
-	executor = kzalloc(sizeof(*executor), GFP_KERNEL);
+	executor = kzalloc_obj(*executor);
 	if (!executor)
 		return NULL;
 
@@ -283,13 +299,16 @@ void ringfence_end_flush(void)
 
 /* --- Waiting -------------------------------------------------------------- */
 
+/* The loads pair with whoever changes the variable, with full ordering. */
 void ringfence_wait_var(u32 *var, u32 seen)
 {
+	/* As said above. */
 	wait_var_event(var, smp_load_acquire(var) != seen);
 }
 
 bool ringfence_wait_var_timeout(u32 *var, u32 seen, u64 ns)
 {
+	/* As said above. */
 	return wait_var_event_timeout(var, smp_load_acquire(var) != seen,
 				      nsecs_to_jiffies(ns) + 1);
 }
@@ -307,11 +326,9 @@ void *ringfence_current(void)
 	return current;
 }
 
-/* And is not the task given, which is in a driver callback. */
-bool ringfence_may_sleep(void *not_this_task)
+bool ringfence_may_sleep(void)
 {
-	return not_this_task != current && !irqs_disabled() && !in_atomic() &&
-	       !rcu_preempt_depth();
+	return !irqs_disabled() && !preempt_count() && !rcu_preempt_depth();
 }
 
 void ringfence_might_sleep(void)

@@ -9,6 +9,7 @@
 
 #include <linux/dma-fence.h>
 #include <linux/kthread.h>
+#include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/timer.h>
 #include <linux/types.h>
@@ -43,6 +44,11 @@ void ringfence_unlock(spinlock_t *lock, unsigned long flags);
 void ringfence_irqs_restore(unsigned long flags);
 void ringfence_lock_plain(spinlock_t *lock);
 void ringfence_unlock_plain(spinlock_t *lock);
+
+/* A queue's lock against other guards. Several are taken in one order, each deeper. */
+void ringfence_gate_init(struct mutex *gate);
+void ringfence_gate_lock(struct mutex *gate, unsigned int depth);
+void ringfence_gate_unlock(struct mutex *gate);
 
 void ringfence_fence_get(struct dma_fence *fence);
 void ringfence_fence_put(struct dma_fence *fence);
@@ -81,7 +87,7 @@ bool ringfence_wait_var_timeout(u32 *var, u32 seen, u64 ns);
 void ringfence_wake_var(u32 *var);
 
 void *ringfence_current(void);
-bool ringfence_may_sleep(void *not_this_task);
+bool ringfence_may_sleep(void);
 void ringfence_might_sleep(void);
 u64 ringfence_now(void);
 u64 ringfence_now_coarse(void);

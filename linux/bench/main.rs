@@ -64,7 +64,12 @@ fn memory() -> Result {
         let (queue, job) = (peer::bytes_per_queue(500)?, peer::bytes_per_job(20_000)?);
         bytes(round, "drm_sched", "bytes_per_queue", queue);
         bytes(round, "drm_sched", "bytes_per_job", job);
-        bytes(round, "ours", "bytes_per_queue", ours::bytes_per_queue(500)?);
+        bytes(
+            round,
+            "ours",
+            "bytes_per_queue",
+            ours::bytes_per_queue(500)?,
+        );
         bytes(round, "ours", "bytes_per_job", ours::bytes_per_job(16_384)?);
     }
     Ok(())
@@ -84,29 +89,64 @@ fn theirs(round: u32, clock: &Clock) -> Result {
         latency(round, side, all, clock, &stamps, |at| at.run - at.alloc);
     }
     scheduler.dependency_to_run(&mut stamps)?;
-    latency(round, side, "dependency_to_run", clock, &stamps, |at| at.run - at.signal);
-    latency(round, side, "prepare_and_submit_two_dependencies", clock, &stamps, |at| {
-        at.pushed - at.alloc
+    latency(round, side, "dependency_to_run", clock, &stamps, |at| {
+        at.run - at.signal
     });
+    latency(
+        round,
+        side,
+        "prepare_and_submit_two_dependencies",
+        clock,
+        &stamps,
+        |at| at.pushed - at.alloc,
+    );
     drop(scheduler);
     let scheduler = peer::Scheduler::new(64, peer::BACKEND_IRQ)?;
     scheduler.completion_to_finished(&mut stamps)?;
-    latency(round, side, "completion_to_finished", clock, &stamps, |at| at.finished - at.signal);
+    latency(
+        round,
+        side,
+        "completion_to_finished",
+        clock,
+        &stamps,
+        |at| at.finished - at.signal,
+    );
     drop(scheduler);
     for credits in CREDITS {
         let scheduler = peer::Scheduler::new(credits, peer::BACKEND_NONE)?;
         let cycles = scheduler.throughput(JOBS, OUTSTANDING)?;
         for way in ["bypass", "worker"] {
-            rate(round, side, format_args!("jobs_per_s_{way}_{credits}"), clock, JOBS, cycles);
+            rate(
+                round,
+                side,
+                format_args!("jobs_per_s_{way}_{credits}"),
+                clock,
+                JOBS,
+                cycles,
+            );
         }
     }
     let scheduler = peer::Scheduler::new(64, peer::BACKEND_NONE)?;
     let cycles = scheduler.throughput(JOBS, 1024)?;
-    rate(round, side, format_args!("jobs_per_s_worker_1024"), clock, JOBS, cycles);
+    rate(
+        round,
+        side,
+        format_args!("jobs_per_s_worker_1024"),
+        clock,
+        JOBS,
+        cycles,
+    );
     drop(scheduler);
     let cycles = peer::throughput_of_queues(1000, JOBS, OUTSTANDING)?;
     for way in ["bypass", "worker"] {
-        rate(round, side, format_args!("jobs_per_s_{way}_1000_queues"), clock, JOBS, cycles);
+        rate(
+            round,
+            side,
+            format_args!("jobs_per_s_{way}_1000_queues"),
+            clock,
+            JOBS,
+            cycles,
+        );
     }
     Ok(())
 }
@@ -123,21 +163,56 @@ fn ours(round: u32, clock: &Clock) -> Result {
         latency(round, side, all, clock, &stamps, |at| at.run - at.alloc);
     }
     ours::dependency_to_run(&mut stamps)?;
-    latency(round, side, "dependency_to_run", clock, &stamps, |at| at.run - at.signal);
-    latency(round, side, "prepare_and_submit_two_dependencies", clock, &stamps, |at| {
-        at.pushed - at.alloc
+    latency(round, side, "dependency_to_run", clock, &stamps, |at| {
+        at.run - at.signal
     });
+    latency(
+        round,
+        side,
+        "prepare_and_submit_two_dependencies",
+        clock,
+        &stamps,
+        |at| at.pushed - at.alloc,
+    );
     ours::completion_to_finished(&mut stamps)?;
-    latency(round, side, "completion_to_finished", clock, &stamps, |at| at.finished - at.signal);
+    latency(
+        round,
+        side,
+        "completion_to_finished",
+        clock,
+        &stamps,
+        |at| at.finished - at.signal,
+    );
     for (bypass, way) in [(true, "bypass"), (false, "worker")] {
         for credits in CREDITS {
             let cycles = ours::throughput(1, bypass, credits, JOBS, OUTSTANDING)?;
-            rate(round, side, format_args!("jobs_per_s_{way}_{credits}"), clock, JOBS, cycles);
+            rate(
+                round,
+                side,
+                format_args!("jobs_per_s_{way}_{credits}"),
+                clock,
+                JOBS,
+                cycles,
+            );
         }
         let cycles = ours::throughput(1000, bypass, 64, JOBS, OUTSTANDING)?;
-        rate(round, side, format_args!("jobs_per_s_{way}_1000_queues"), clock, JOBS, cycles);
+        rate(
+            round,
+            side,
+            format_args!("jobs_per_s_{way}_1000_queues"),
+            clock,
+            JOBS,
+            cycles,
+        );
     }
     let cycles = ours::throughput(1, false, 64, JOBS, 1024)?;
-    rate(round, side, format_args!("jobs_per_s_worker_1024"), clock, JOBS, cycles);
+    rate(
+        round,
+        side,
+        format_args!("jobs_per_s_worker_1024"),
+        clock,
+        JOBS,
+        cycles,
+    );
     Ok(())
 }

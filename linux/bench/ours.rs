@@ -8,7 +8,7 @@ use kernel::sync::Arc;
 use ringfence::fence::{Callback, FenceCallback, Status};
 use ringfence::{
     Completion, Device, Driver, Errno, Executor, Lock, Queue, Reaping, RunOutcome, Submission,
-    TimedOutJob, TimeoutOutcome, Timeline,
+    TimedOutJob, Timeline, TimeoutOutcome,
 };
 
 use crate::peer::{self, Seat, Stamps, Window};
@@ -92,12 +92,9 @@ impl Bench {
             bell: bell.clone(),
             keeps,
         };
-        let queue = Queue::<Stamping>::builder(c"bench").bypass(bypass).build(
-            &device,
-            &executor,
-            driver,
-            GFP_KERNEL,
-        )?;
+        let queue = Queue::<Stamping>::builder(c"bench")
+            .bypass(bypass)
+            .build(&device, &executor, driver, GFP_KERNEL)?;
         Ok(Self {
             queue,
             bell,
@@ -234,7 +231,8 @@ pub(crate) fn bytes_per_queue(queues: u32) -> Result<u64> {
     let mut lines = KVVec::with_capacity(queues as usize, GFP_KERNEL)?;
     let before = peer::free_bytes();
     for _ in 0..queues {
-        let queue = Queue::<Plain>::builder(c"bench").build(&device, &executor, Plain, GFP_KERNEL)?;
+        let queue =
+            Queue::<Plain>::builder(c"bench").build(&device, &executor, Plain, GFP_KERNEL)?;
         lines.push(queue, GFP_KERNEL)?;
     }
     let after = peer::free_bytes();
@@ -266,4 +264,3 @@ pub(crate) fn bytes_per_job(jobs: u32) -> Result<u64> {
     window.drain();
     Ok(before.saturating_sub(after) / u64::from(jobs))
 }
-

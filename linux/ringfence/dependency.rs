@@ -33,7 +33,10 @@ unsafe impl<D: Driver> Send for Dependencies<D> {}
 #[derive(Clone, Copy)]
 pub(crate) enum Wait {
     /// Core has not been told. So many have signalled, the first error among them.
-    Early { signalled: u32, error: Option<Errno> },
+    Early {
+        signalled: u32,
+        error: Option<Errno>,
+    },
     /// Core is told of each.
     Told,
 }
@@ -55,7 +58,11 @@ impl<D: Driver> Target for Waiter<D> {
         if let Some(queue) = self.queue {
             // SAFETY: The job keeps its queue, and is kept until this has returned. `wait` is beside the
             // nodes.
-            unsafe { queue.as_ref().dependency_signalled(self.job, &*self.wait, status) };
+            unsafe {
+                queue
+                    .as_ref()
+                    .dependency_signalled(self.job, &*self.wait, status)
+            };
         }
     }
 }

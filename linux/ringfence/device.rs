@@ -5,8 +5,8 @@ mod scope;
 
 use core::ops::Deref;
 
-use kernel::devres;
 use kernel::device::{self, Bound};
+use kernel::devres;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use ringfence_core::{Errno, Timeout};
@@ -211,4 +211,3 @@ impl Scope {
         Ok(())
     }
 }
-

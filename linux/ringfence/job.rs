@@ -13,19 +13,19 @@
 //!
 //! Its fence has a life of its own, as long as anybody counts it.
 
-use core::mem::ManuallyDrop;
 use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 use kernel::alloc::Flags;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kernel::sync::lock::{mutex::MutexBackend, Guard};
 use ringfence_core::{Errno, JobId, Reservation};
 
 use crate::dependency::{Dependencies, HardwareWait};
 use crate::driver::Driver;
 use crate::fence::{Draft, Fence};
+use crate::lock::{Gate, GateGuard};
 use crate::queue::{Mode, Normal};
 use crate::section::SignallingSection;
 use crate::shared::Ref;
@@ -254,7 +254,8 @@ pub(crate) mod sealed {
     pub trait Gated {
         /// It.
         #[doc(hidden)]
-        fn gate(&self) -> &kernel::sync::Mutex<()>;
+        #[allow(private_interfaces)]
+        fn gate(&self) -> &crate::lock::Gate;
     }
 }
 
@@ -267,8 +268,8 @@ pub const GUARD_MAX: usize = 8;
 /// gangs of jobs cannot end up waiting for each other. A plain [`Prepared::submit`] needs no guard and
 /// does not wait for one.
 pub struct SubmissionGuard<'queues> {
-    gates: [Option<&'queues kernel::sync::Mutex<()>>; GUARD_MAX],
-    _held: [Option<Guard<'queues, (), MutexBackend>>; GUARD_MAX],
+    gates: [Option<&'queues Gate>; GUARD_MAX],
+    _held: [Option<GateGuard<'queues>>; GUARD_MAX],
 }
 
 /// The guard does not cover the job's queue; gives the job back.
@@ -293,13 +294,14 @@ impl<'queues> SubmissionGuard<'queues> {
             *place = Some(queue.gate());
         }
         // By address, which is the same for everybody. `None` is a null pointer and comes first.
-        gates.sort_unstable_by_key(|gate| gate.map_or(0, |gate| core::ptr::from_ref(gate) as usize));
+        gates
+            .sort_unstable_by_key(|gate| gate.map_or(0, |gate| core::ptr::from_ref(gate) as usize));
         let mut held = [const { None }; GUARD_MAX];
-        let mut last: Option<&kernel::sync::Mutex<()>> = None;
-        for (held, gate) in held.iter_mut().zip(&gates) {
+        let mut last: Option<&Gate> = None;
+        for (depth, (held, gate)) in (0..).zip(held.iter_mut().zip(&gates)) {
             let Some(gate) = gate else { continue };
             if !last.is_some_and(|last| core::ptr::eq(last, *gate)) {
-                *held = Some(gate.lock());
+                *held = Some(gate.lock(depth));
             }
             last = Some(gate);
         }
@@ -315,10 +317,9 @@ impl<'queues> SubmissionGuard<'queues> {
         &'guard mut self,
         job: Prepared<'queue, D, M>,
     ) -> Result<Armed<'guard, D, M>, NotCovered<'queue, D, M>> {
-        let gate: *const kernel::sync::Mutex<()> = job.inner.job.queue.gate();
-        let is_it = |covered: &Option<&kernel::sync::Mutex<()>>| {
-            covered.is_some_and(|covered| core::ptr::eq(covered, gate))
-        };
+        let gate: *const Gate = job.inner.job.queue.gate();
+        let is_it =
+            |covered: &Option<&Gate>| covered.is_some_and(|covered| core::ptr::eq(covered, gate));
         if !self.gates.iter().any(is_it) {
             return Err(NotCovered(job));
         }
@@ -356,4 +357,3 @@ pub(crate) fn no_memory<P>(payload: P) -> PrepareFailed<P> {
         error: PrepareError::NoMemory,
     }
 }
-

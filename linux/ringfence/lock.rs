@@ -178,3 +178,52 @@ impl<T> Drop for Held<'_, T> {
         unsafe { sys::ringfence_unlock_plain(self.lock.lock.get()) };
     }
 }
+
+/// Orders the submissions of one queue against those of other guards: a mutex, of which a guard takes
+/// several in one order.
+pub(crate) struct Gate(Opaque<bindings::mutex>);
+
+// SAFETY: A mutex is made for many threads.
+unsafe impl Sync for Gate {}
+// SAFETY: It is only moved before it is initialised.
+unsafe impl Send for Gate {}
+
+/// A gate is locked by this thread.
+pub(crate) struct GateGuard<'a> {
+    gate: &'a Gate,
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl Gate {
+    /// To be initialised where it stays.
+    pub(crate) const fn new() -> Self {
+        Self(Opaque::uninit())
+    }
+
+    /// Makes it usable.
+    ///
+    /// # Safety
+    ///
+    /// It does not move from here on. Called once, before anything else.
+    pub(crate) unsafe fn init(&self) {
+        // SAFETY: It stays, says the caller.
+        unsafe { sys::ringfence_gate_init(self.0.get()) };
+    }
+
+    /// Locks it, as the `depth`th that this thread holds. Sleeps.
+    pub(crate) fn lock(&self, depth: u32) -> GateGuard<'_> {
+        // SAFETY: It was initialised when its queue was made.
+        unsafe { sys::ringfence_gate_lock(self.0.get(), depth) };
+        GateGuard {
+            gate: self,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for GateGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: This thread has locked it.
+        unsafe { sys::ringfence_gate_unlock(self.gate.0.get()) };
+    }
+}

@@ -15,12 +15,13 @@ use ringfence_core::{
 pub use builder::{BuildError, Builder};
 
 use crate::clock::monotonic;
+use crate::dependency::HardwareWait;
 use crate::device::Member;
 use crate::driver::Driver;
 use crate::fence::{Draft, Fence, Timeline};
 use crate::job::{no_memory, sealed, Guarded, Job, JobFence, Parts, PrepareError, PrepareFailed};
 use crate::job::{Prepared, SubmissionGuard};
-use crate::dependency::HardwareWait;
+use crate::lock::Gate;
 use crate::shared::Ref;
 use crate::stop::{StopError, StopGuard};
 use crate::Errno;
@@ -173,7 +174,12 @@ impl<D: Driver, M: Mode> Queue<D, M> {
                 Err(error) => error,
             };
             let may_grow = error == ringfence_core::PrepareError::Full && flags == GFP_KERNEL;
-            if !may_grow || !self.shared.grow(flags).map_err(|_| PrepareError::NoMemory)? {
+            if !may_grow
+                || !self
+                    .shared
+                    .grow(flags)
+                    .map_err(|_| PrepareError::NoMemory)?
+            {
                 return Err(PrepareError::Refused(error));
             }
         }
@@ -341,7 +347,8 @@ impl<D: Driver, M: Mode> Drop for Queue<D, M> {
 }
 
 impl<D: Driver, M: Mode> sealed::Gated for Queue<D, M> {
-    fn gate(&self) -> &kernel::sync::Mutex<()> {
+    #[allow(private_interfaces)]
+    fn gate(&self) -> &Gate {
         self.shared.gate()
     }
 }

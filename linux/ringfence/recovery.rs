@@ -78,9 +78,7 @@ impl<'call> Hang<'call> {
     /// [`StopError`].
     pub fn stop_queue(&self) -> Result<QueueStop<'call>, StopError> {
         match self.scope.queue_after(self.number - 1) {
-            Some((number, queue)) if number == self.number => {
-                QueueStop::begin(self.scope, queue)
-            }
+            Some((number, queue)) if number == self.number => QueueStop::begin(self.scope, queue),
             _ => Err(StopError::Closed),
         }
     }
@@ -202,12 +200,17 @@ impl Inner {
     /// Called by the executor for a desk that waits for it before it goes.
     unsafe extern "C" fn work(work: *mut sys::Work) {
         // SAFETY: It lies at that offset in an `Inner`.
-        let this = unsafe { &*work.byte_sub(core::mem::offset_of!(Inner, work)).cast::<Inner>() };
+        let this = unsafe {
+            &*work
+                .byte_sub(core::mem::offset_of!(Inner, work))
+                .cast::<Inner>()
+        };
         if this.open.load(Acquire) == 0 {
             return;
         }
         // SAFETY: Work does not overlap itself, and `end_and_wait` waits for it.
-        let (Some(recovery), scope) = (unsafe { ((*this.recovery.get()).as_mut(), *this.scope.get()) })
+        let (Some(recovery), scope) =
+            (unsafe { ((*this.recovery.get()).as_mut(), *this.scope.get()) })
         else {
             return;
         };
@@ -215,7 +218,8 @@ impl Inner {
         // that this borrows is not given back.
         let scope = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(scope) });
         // SAFETY: A thread has itself.
-        this.task.store(unsafe { sys::ringfence_current() }, Relaxed);
+        this.task
+            .store(unsafe { sys::ringfence_current() }, Relaxed);
         this.round(&mut **recovery, &scope);
         this.task.store(core::ptr::null_mut(), Relaxed);
     }

@@ -16,7 +16,6 @@ mod submit;
 
 use core::cell::UnsafeCell;
 use core::ops::Deref;
-use core::pin::Pin;
 use core::ptr::NonNull;
 
 use kernel::alloc::Flags;
@@ -24,13 +23,14 @@ use kernel::ffi::c_void;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};
-use kernel::sync::{new_mutex, Arc, Mutex};
+use kernel::sync::Arc;
 use kernel::types::Opaque;
 use ringfence_core::{
     Attempt, Context, Effect, Entry, HasEntry, JobId, Now, Request, Reservation, Slot, Stats,
     Terms, Visit, WorkerRest,
 };
 
+use crate::callback;
 use crate::clock::{monotonic, LazyNow};
 use crate::dependency::{ResourceWait, Wait};
 use crate::device::{Place, Scope};
@@ -38,7 +38,7 @@ use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::fence::{Fence, Signaller, Status, Timeline};
 use crate::job::Job;
-use crate::lock::{Guard, Irqs, Lock};
+use crate::lock::{Gate, Guard, Irqs, Lock};
 use crate::sys;
 use crate::trace::Ring as TraceRing;
 use crate::Errno;
@@ -116,7 +116,6 @@ const ROUNDS_MAX: u32 = 8;
 ///
 /// `driver` belongs to the visit to which core has handed `Run` or `TimedOut` that is not answered, to
 /// who has stopped the queue while it is quiet, and at the end to `let_driver_go`.
-#[pin_data]
 pub(crate) struct Shared<D: Driver> {
     refs: Atomic<i32>,
     /// A batch of runs should stop and hand back what it has not begun.
@@ -140,8 +139,7 @@ pub(crate) struct Shared<D: Driver> {
     end: Opaque<sys::End>,
     place: Place,
     /// Orders the submissions of guards.
-    #[pin]
-    gate: Mutex<()>,
+    gate: Gate,
 }
 
 // SAFETY: `driver`, which is `Send`, has one user at a time; the rest is made for many threads.
@@ -234,7 +232,7 @@ impl<D: Driver> Ref<D> {
             wish: None,
             closed: None,
         };
-        let init = pin_init!(Shared {
+        let shared = Shared {
             refs: Atomic::new(1),
             interrupt: Atomic::new(0),
             aside: Atomic::new(0),
@@ -251,14 +249,14 @@ impl<D: Driver> Ref<D> {
             timer: Opaque::zeroed(),
             end: Opaque::zeroed(),
             place: Place::new(),
-            gate <- new_mutex!(()),
-        });
-        let shared = KBox::pin_init(init, flags)?;
-        // SAFETY: It is not moved: only freed, by `end`.
-        let shared = KBox::into_raw(unsafe { Pin::into_inner_unchecked(shared) });
+            gate: Gate::new(),
+        };
+        // It is not moved from here on: only freed, by `end`.
+        let shared = KBox::into_raw(KBox::new(shared, flags)?);
         // SAFETY: The memory is there and stays until `end` has cancelled all three.
         unsafe {
             let this = &*shared;
+            this.gate.init();
             sys::ringfence_work_init(this.executor.raw(), this.work.get(), Shared::<D>::work);
             sys::ringfence_timer_init(this.timer.get(), Shared::<D>::timer);
             sys::ringfence_end_init(this.end.get(), end::end::<D>);
@@ -301,11 +299,7 @@ impl<D: Driver> Ref<D> {
 
     /// As [`Ref::event`], with all that the lock protects.
     #[inline]
-    pub(crate) fn change<R>(
-        &self,
-        context: Context,
-        change: impl FnOnce(&mut State<D>) -> R,
-    ) -> R {
+    pub(crate) fn change<R>(&self, context: Context, change: impl FnOnce(&mut State<D>) -> R) -> R {
         let mut visit = Visit::new(context);
         let mut batch = Batch::new();
         let mut irqs = Irqs::new();
@@ -392,8 +386,7 @@ impl<D: Driver> Ref<D> {
         }
         // Somebody waits for fences: signal those before looking what else there is.
         while !batch.is_full() {
-            let Some(Effect::Signal { job: id, outcome }) =
-                state.core.next_signal(visit, &mut now)
+            let Some(Effect::Signal { job: id, outcome }) = state.core.next_signal(visit, &mut now)
             else {
                 break;
             };
@@ -477,8 +470,7 @@ impl<D: Driver> Ref<D> {
 
 impl<D: Driver> Shared<D> {
     /// Jobs may be dropped with interrupts off.
-    const DROPS_IN_IRQ: bool =
-        D::REAPING.is_in_irq() && !core::mem::needs_drop::<D::ReplayData>();
+    const DROPS_IN_IRQ: bool = D::REAPING.is_in_irq() && !core::mem::needs_drop::<D::ReplayData>();
 
     pub(crate) fn context(&self) -> u64 {
         self.timeline.context()
@@ -492,7 +484,7 @@ impl<D: Driver> Shared<D> {
         &self.scope
     }
 
-    pub(crate) fn gate(&self) -> &Mutex<()> {
+    pub(crate) fn gate(&self) -> &Gate {
         &self.gate
     }
 
@@ -536,10 +528,7 @@ impl<D: Driver> Shared<D> {
     }
 
     #[cold]
-    fn prepare_more(
-        &self,
-        request: Request,
-    ) -> Result<Reservation, ringfence_core::PrepareError> {
+    fn prepare_more(&self, request: Request) -> Result<Reservation, ringfence_core::PrepareError> {
         let mut state = self.state.lock();
         let reservation = state.core.prepare(request)?;
         let more = state.core.set_aside(ASIDE);
@@ -584,14 +573,14 @@ impl<D: Driver> Shared<D> {
     /// Where this thread may act, if it would like to act in `context`. Ask before the lock is taken, with
     /// which nothing may sleep.
     ///
-    /// In a driver callback of this queue it is in a signalling section, where payloads must not be
+    /// In a driver callback, of whichever queue, it is in a signalling section, where payloads must not be
     /// dropped, and callbacks do not nest; in an interrupt nothing may sleep.
     #[inline]
     fn context_here(&self, context: Context) -> Context {
         match context {
             Context::Task | Context::Submit => {
                 // SAFETY: Only looks.
-                match unsafe { sys::ringfence_may_sleep(read(&self.inside)) } {
+                match unsafe { sys::ringfence_may_sleep() } && !callback::is_inside() {
                     true => context,
                     false => Context::Irq,
                 }
@@ -686,13 +675,13 @@ impl<D: Driver> Shared<D> {
     /// Called by the executor for work that `kick` has queued with a count.
     unsafe extern "C" fn work(work: *mut sys::Work) {
         // SAFETY: It lies in the queue's inside, and gives its count.
-        let this = unsafe { Ref::from_raw(Self::around(work.cast(), core::mem::offset_of!(Self, work))) };
+        let this =
+            unsafe { Ref::from_raw(Self::around(work.cast(), core::mem::offset_of!(Self, work))) };
         if this.worker_visit() {
             // Its count goes on.
             let this = core::mem::ManuallyDrop::new(this);
             // SAFETY: As in `kick`.
-            let queued =
-                unsafe { sys::ringfence_work_queue(this.executor.raw(), this.work.get()) };
+            let queued = unsafe { sys::ringfence_work_queue(this.executor.raw(), this.work.get()) };
             debug_assert!(queued, "a worker that is not idle is not kicked");
         }
     }
@@ -702,7 +691,8 @@ impl<D: Driver> Shared<D> {
     /// Called by the timer before the queue's end has shut it down.
     unsafe extern "C" fn timer(timer: *mut sys::Timer) {
         // SAFETY: It lies in the queue's inside, which the timer's shutdown waits for.
-        let this = unsafe { Self::around(timer.cast(), core::mem::offset_of!(Self, timer)).as_ref() };
+        let this =
+            unsafe { Self::around(timer.cast(), core::mem::offset_of!(Self, timer)).as_ref() };
         // Without a count there is no job, and nothing to be late for.
         if let Some(this) = this.upgrade() {
             let now = monotonic();
@@ -761,4 +751,3 @@ impl<D: Driver> State<D> {
         }
     }
 }
-

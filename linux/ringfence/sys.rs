@@ -2,7 +2,7 @@
 //! The C side, as declared in `linux/shim.h`. Layouts and prototypes agree with it.
 
 use kernel::bindings;
-use kernel::ffi::{c_char, c_int, c_ulong, c_void};
+use kernel::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 /// `struct ringfence_executor`: opaque here.
 #[repr(C)]
@@ -47,6 +47,10 @@ extern "C" {
     pub(crate) fn ringfence_lock_plain(lock: *mut bindings::spinlock_t);
     pub(crate) fn ringfence_unlock_plain(lock: *mut bindings::spinlock_t);
 
+    pub(crate) fn ringfence_gate_init(gate: *mut bindings::mutex);
+    pub(crate) fn ringfence_gate_lock(gate: *mut bindings::mutex, depth: c_uint);
+    pub(crate) fn ringfence_gate_unlock(gate: *mut bindings::mutex);
+
     pub(crate) fn ringfence_fence_get(fence: *mut bindings::dma_fence);
     pub(crate) fn ringfence_fence_put(fence: *mut bindings::dma_fence);
     pub(crate) fn ringfence_fence_is_signaled(fence: *mut bindings::dma_fence) -> bool;
@@ -78,10 +82,7 @@ extern "C" {
     pub(crate) fn ringfence_work_queue(executor: *mut Executor, work: *mut Work) -> bool;
     pub(crate) fn ringfence_work_cancel_sync(executor: *mut Executor, work: *mut Work);
 
-    pub(crate) fn ringfence_timer_init(
-        timer: *mut Timer,
-        func: unsafe extern "C" fn(*mut Timer),
-    );
+    pub(crate) fn ringfence_timer_init(timer: *mut Timer, func: unsafe extern "C" fn(*mut Timer));
     pub(crate) fn ringfence_timer_set(timer: *mut Timer, at_ns: u64);
     pub(crate) fn ringfence_timer_shutdown_sync(timer: *mut Timer);
 
@@ -94,7 +95,7 @@ extern "C" {
     pub(crate) fn ringfence_wake_var(var: *mut u32);
 
     pub(crate) fn ringfence_current() -> *mut c_void;
-    pub(crate) fn ringfence_may_sleep(not_this_task: *mut c_void) -> bool;
+    pub(crate) fn ringfence_may_sleep() -> bool;
     pub(crate) fn ringfence_might_sleep();
     pub(crate) fn ringfence_now() -> u64;
     pub(crate) fn ringfence_now_coarse() -> u64;
@@ -121,12 +122,7 @@ extern "C" {
         client: u64,
     );
     pub(crate) fn ringfence_trace_done(context: u64, seqno: u64, error: c_int);
-    pub(crate) fn ringfence_trace_add_dep(
-        context: u64,
-        seqno: u64,
-        on_context: u64,
-        on_seqno: u64,
-    );
+    pub(crate) fn ringfence_trace_add_dep(context: u64, seqno: u64, on_context: u64, on_seqno: u64);
     pub(crate) fn ringfence_trace_unschedulable(
         context: u64,
         seqno: u64,

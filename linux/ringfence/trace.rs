@@ -22,7 +22,11 @@ pub(crate) struct Ring {
 }
 
 pub(crate) fn queued(ring: &Ring, seqno: u64, queued: u32, on_hardware: u32, client: u64) {
-    let Ring { device, name, context } = *ring;
+    let Ring {
+        device,
+        name,
+        context,
+    } = *ring;
     // SAFETY: The names are terminated and last for the call.
     unsafe {
         sys::ringfence_trace_queue(device, name, context, seqno, queued, on_hardware, client);
@@ -30,7 +34,11 @@ pub(crate) fn queued(ring: &Ring, seqno: u64, queued: u32, on_hardware: u32, cli
 }
 
 pub(crate) fn run(ring: &Ring, seqno: u64, queued: u32, on_hardware: u32, client: u64) {
-    let Ring { device, name, context } = *ring;
+    let Ring {
+        device,
+        name,
+        context,
+    } = *ring;
     // SAFETY: As in `queued`.
     unsafe {
         sys::ringfence_trace_run(device, name, context, seqno, queued, on_hardware, client);

@@ -23,8 +23,9 @@
  * @flags: in: of RINGFENCE_MOCK_; others are -EINVAL
  * @pad: in: 0
  *
- * On error nothing was submitted and no descriptor made: EINVAL for a descriptor
- * that is no sync_file or for an unknown flag, ENOMEM, EMFILE.
+ * On error no descriptor is made. EINVAL for a descriptor that is no sync_file or for
+ * an unknown flag, and EMFILE: nothing was submitted. ENOMEM and EFAULT: the job may
+ * have been, since its sync_file needs a fence that others may wait for already.
  */
 struct ringfence_mock_submit {
 	__u64 duration_ns;

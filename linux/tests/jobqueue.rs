@@ -7,6 +7,7 @@ use ringfence::{Completion, Errno, Queue, Timeline};
 
 use crate::rig::channel::Channel;
 use crate::rig::hooks::in_hard_irq;
+use crate::rig::thread::Meeting;
 use crate::rig::{done, eventually, many, on_signal, submit, thread, Does, Mock, Rig, What};
 
 /// Kicking the worker allocated, under a lock and in fence callbacks. Here the kick comes from a
@@ -227,6 +228,41 @@ pub(crate) fn dependency_signals_during_submit() -> Result {
     rig.finish()
 }
 
+/// And several, the first of which signal while the last are being registered.
+pub(crate) fn dependencies_signal_during_submit() -> Result {
+    let rig = Rig::new()?;
+    let queue = rig.build(Queue::<Mock>::builder(c"q").bypass(true))?;
+    // Of one timeline, only the latest would count.
+    let timelines = many(16, |_| Timeline::new(c"test", c"t", GFP_KERNEL))?;
+    for tag in 0..200 {
+        let mut job = queue.prepare(rig.gpu.done(tag), 1, GFP_KERNEL)?;
+        let signallers = many(16, |at| {
+            let (signaller, open) = timelines[at as usize].signaller(GFP_KERNEL)?;
+            job.depends_on(&open, GFP_KERNEL)?;
+            Ok(signaller)
+        })?;
+        let meeting = Meeting::of(2);
+        let failed = tag % 32;
+        let theirs = || {
+            meeting.meet()?;
+            for (at, signaller) in signallers.into_iter().enumerate() {
+                let fails = at as u64 == failed;
+                signaller.signal(if fails { Err(Errno::EIO) } else { Ok(()) });
+            }
+            Ok(())
+        };
+        let ours = || {
+            meeting.meet()?;
+            Ok(job.submit())
+        };
+        let ((), fence) = thread::beside(theirs, ours)?;
+        let result = if failed < 16 { Err(Errno::EIO) } else { Ok(()) };
+        ensure_eq!((tag, done(&fence)?), (tag, result));
+    }
+    drop((queue, timelines));
+    rig.finish()
+}
+
 suite! { ringfence_jobqueue of jobqueue {
     jobqueue_1_worker_kicked_from_a_fence_callback,
     jobqueue_2_hardware_fence_signalled_already,
@@ -235,4 +271,5 @@ suite! { ringfence_jobqueue of jobqueue {
     jobqueue_5_lock_order_of_queue_and_fence,
     jobqueue_6_credits_taken_after_run,
     dependency_signals_during_submit,
+    dependencies_signal_during_submit,
 } }

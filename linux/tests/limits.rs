@@ -361,4 +361,5 @@ suite! { ringfence_limits of limits {
     ring_grows_with_jobs_in_flight,
     ring_does_not_grow_for_atomic_memory,
     ring_is_grown_by_several_at_once,
+    last_growth_is_for_all,
 } }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Development commands: `cargo xtask test`, `purity`, `stress`, `ci`.
+//! Development commands: `cargo xtask test`, `purity`, `stress`, `kernel`, `ci`.
 //!
 //! What they do is what cargo does; nothing here knows where artefacts go.
 
+mod kernel;
 mod purity;
 mod run;
 mod stress;
@@ -40,6 +41,9 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Tests, stresses and measures the kernel host in a Linux that is built and booted for it.
+    #[command(subcommand)]
+    Kernel(kernel::Command),
     /// Runs what the gate runs.
     Ci,
 }
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Command::Test => test(),
         Command::Purity => purity::check(),
         Command::Stress { tool, rounds, seed } => stress::run(tool, rounds, seed),
+        Command::Kernel(command) => kernel::run(&command),
         Command::Ci => in_root(Step::new("bash").args([".ci/run"])),
     };
     match done {

@@ -22,8 +22,11 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Without a record.
-    pub const EMPTY: Self = Self { word: 0, seqno: 0 };
+    /// Without a record: nothing that can happen has this low byte.
+    pub const EMPTY: Self = Self {
+        word: 0xff,
+        seqno: 0,
+    };
 }
 
 /// Memory for a queue's last records: an array of any length, also none. Sixteen bytes a record.

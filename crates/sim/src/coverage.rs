@@ -80,9 +80,20 @@ pub(crate) enum Seen {
     ReplayPending,
     ReplayDone,
     ReplayFailed,
+    SetAside,
+    SetAsideRefused,
+    PutBack,
+    PutBackClosed,
+    Aside,
+    AsideLate,
+    AsideCost,
+    Grown,
+    Shrunk,
+    MoveRefused,
+    SignalsFirst,
 }
 
-const SEEN: [Seen; 48] = [
+const SEEN: [Seen; 59] = [
     Seen::Completed,
     Seen::Failed,
     Seen::Cancelled,
@@ -131,6 +142,17 @@ const SEEN: [Seen; 48] = [
     Seen::ReplayPending,
     Seen::ReplayDone,
     Seen::ReplayFailed,
+    Seen::SetAside,
+    Seen::SetAsideRefused,
+    Seen::PutBack,
+    Seen::PutBackClosed,
+    Seen::Aside,
+    Seen::AsideLate,
+    Seen::AsideCost,
+    Seen::Grown,
+    Seen::Shrunk,
+    Seen::MoveRefused,
+    Seen::SignalsFirst,
 ];
 
 /// What has been seen.

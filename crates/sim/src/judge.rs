@@ -8,6 +8,7 @@ mod effects;
 mod events;
 mod recovery;
 mod rest;
+mod rooms;
 
 use ringfence_core::state::JobEvent;
 use ringfence_core::{

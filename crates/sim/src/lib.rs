@@ -19,6 +19,7 @@
 //! ```
 
 mod coverage;
+mod element;
 mod judge;
 mod mutant;
 mod op;
@@ -31,7 +32,7 @@ mod world;
 
 pub use coverage::Coverage;
 pub use mutant::Mutant;
-pub use op::{Foul, Op, Pick, ReplayAnswer, RunAnswer, Verdict, WalkAnswer};
+pub use op::{Foul, Op, Pick, ReplayAnswer, RunAnswer, Storage, Verdict, WalkAnswer};
 pub use prng::Prng;
 pub use shrink::shrink;
 pub use simulator::{

@@ -2,9 +2,11 @@
 //! Bugs on purpose, between core and its host: the checks must find each of them.
 
 use ringfence_core::{
-    Attempt, Cancelled, Completed, Context, Effect, Entry, Errno, JobId, Outcome, Queue, Refused,
+    Attempt, Cancelled, Completed, Context, Effect, Errno, JobId, Outcome, Refused, Reservation,
     RunOutcome, Time, TimeoutOutcome, Visit,
 };
+
+use crate::element::{self, Core};
 
 /// One bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,11 +49,17 @@ pub enum Mutant {
     StaleAccepted,
     /// A stop is forgotten.
     StopLost,
+    /// A ring that grows forgets the jobs that do not keep their places.
+    MovedForgotten,
+    /// Rooms that were set aside are given back twice.
+    PutBackTwice,
+    /// A room is set aside that there is not.
+    OneTooMany,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::SignalOutOfOrder,
         Self::SignalTwice,
         Self::ErrorLost,
@@ -71,20 +79,23 @@ impl Mutant {
         Self::HandledIsNoHang,
         Self::StaleAccepted,
         Self::StopLost,
+        Self::MovedForgotten,
+        Self::PutBackTwice,
+        Self::OneTooMany,
     ];
 }
 
 /// Core as its host sees it, with at most one bug in between.
 #[derive(Debug)]
 pub(crate) struct Subject {
-    pub(crate) queue: Queue<Vec<Entry>>,
+    pub(crate) queue: Core,
     mutant: Option<Mutant>,
     /// What is said again next time.
     again: Option<Effect>,
 }
 
 impl Subject {
-    pub(crate) fn new(queue: Queue<Vec<Entry>>, mutant: Option<Mutant>) -> Self {
+    pub(crate) fn new(queue: Core, mutant: Option<Mutant>) -> Self {
         Self {
             queue,
             mutant,
@@ -103,11 +114,23 @@ impl Subject {
         Visit::new(context)
     }
 
-    pub(crate) fn next(&mut self, visit: &mut Visit, now: Time) -> Option<Effect> {
+    fn ask(&mut self, visit: &mut Visit, mut now: Time, signals: bool) -> Option<Effect> {
+        let effect = match signals {
+            true => self.queue.next_signal(visit, &mut now)?,
+            false => self.queue.next(visit, now)?,
+        };
+        if let Effect::Reap { job } = effect {
+            element::keep(&mut self.queue, job, None);
+        }
+        Some(effect)
+    }
+
+    /// The next effect; `signals` only, where the visit asks for no more.
+    pub(crate) fn next(&mut self, visit: &mut Visit, now: Time, signals: bool) -> Option<Effect> {
         if let Some(again) = self.again.take() {
             return Some(again);
         }
-        let effect = self.queue.next(visit, now)?;
+        let effect = self.ask(visit, now, signals)?;
         let twice = match effect {
             Effect::Signal { .. } => self.is(Mutant::SignalTwice),
             Effect::Run { .. } => self.is(Mutant::RunTwice),
@@ -119,7 +142,7 @@ impl Subject {
             self.again = Some(effect);
         }
         match effect {
-            Effect::Kick if self.is(Mutant::KickLost) => self.queue.next(visit, now),
+            Effect::Kick if self.is(Mutant::KickLost) => self.ask(visit, now, signals),
             Effect::Signal {
                 job,
                 outcome: Outcome::Failed(_),
@@ -128,7 +151,7 @@ impl Subject {
                 outcome: Outcome::Completed,
             }),
             Effect::Signal { .. } if self.is(Mutant::SignalOutOfOrder) => {
-                match self.queue.next(visit, now) {
+                match self.ask(visit, now, signals) {
                     Some(other @ Effect::Signal { .. }) => {
                         self.again = Some(effect);
                         Some(other)
@@ -141,6 +164,34 @@ impl Subject {
             }
             effect => Some(effect),
         }
+    }
+
+    pub(crate) fn arm(&mut self, room: Reservation) -> Result<JobId, Refused> {
+        let job = self.queue.arm(room)?;
+        element::keep(&mut self.queue, job, Some(job.seqno()));
+        Ok(job)
+    }
+
+    pub(crate) fn set_aside(&mut self, most: u32) -> u32 {
+        let rooms = self.queue.set_aside(most);
+        let one_more = self.is(Mutant::OneTooMany) && rooms != 0 && rooms < most;
+        rooms + u32::from(one_more)
+    }
+
+    pub(crate) fn put_back(&mut self, rooms: u32) {
+        self.queue.put_back(rooms);
+        if self.is(Mutant::PutBackTwice) {
+            element::put_back_again(&mut self.queue, rooms);
+        }
+    }
+
+    pub(crate) fn move_into(&mut self, elements: usize) -> Result<bool, String> {
+        let before = self.queue.capacity();
+        let moved = element::move_into(&mut self.queue, elements)?;
+        if moved && self.is(Mutant::MovedForgotten) {
+            element::forget_moved(&mut self.queue, before);
+        }
+        Ok(moved)
     }
 
     pub(crate) fn submit(

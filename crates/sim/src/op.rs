@@ -72,6 +72,30 @@ pub enum ReplayAnswer {
     Failed,
 }
 
+/// Storage that a line may be moved into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Storage {
+    /// Twice as long as the present one, up to a bound.
+    Twice,
+    /// Half as long.
+    Half,
+    /// Of so many elements, whether that can be a ring or not.
+    Of(u8),
+}
+
+impl Storage {
+    /// How many elements that is, where there are `entries` now; `None` where it would be too many.
+    pub(crate) fn elements(self, entries: usize) -> Option<usize> {
+        /// Longer ones show nothing new, and take time.
+        const MOST: usize = 128;
+        match self {
+            Self::Twice => Some(entries * 2).filter(|twice| *twice <= MOST),
+            Self::Half => Some(entries / 2),
+            Self::Of(elements) => Some(usize::from(elements)),
+        }
+    }
+}
+
 /// An answer that a host must not give.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Foul {
@@ -98,6 +122,8 @@ pub enum Op {
         timeout: u8,
         /// What a failed dependency does: 0 as the queue says, 1 fail, 2 run.
         on_error: u8,
+        /// In a room that was set aside, where there is one: without asking the queue.
+        aside: bool,
     },
     /// It lets a prepared job go.
     Release(u8),
@@ -112,7 +138,14 @@ pub enum Op {
         /// Whether its submitter dropped it.
         abandoned: bool,
     },
-    /// A client prepares, arms and submits a job in one go, and then visits the queue.
+    /// The host sets so many rooms aside for jobs to come, or as many as there are.
+    SetAside(u8),
+    /// It gives so many of them back, or as many as it has.
+    PutBack(u8),
+    /// It moves the line into other storage.
+    MoveInto(Storage),
+    /// A client prepares, arms and submits a job in one go, and then visits the queue. It takes a
+    /// room that was set aside, where there is one.
     Push {
         /// As in [`Op::Prepare`].
         cost: u8,

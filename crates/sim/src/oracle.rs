@@ -6,6 +6,7 @@
 
 mod driver;
 mod line;
+mod rooms;
 mod whole;
 
 use std::time::Duration;
@@ -99,6 +100,8 @@ pub(crate) struct Oracle {
     entries: usize,
     reap_in_irq: bool,
     rooms: Vec<Wish>,
+    /// Rooms that nobody has asked for yet.
+    aside: usize,
     jobs: Vec<Job>,
     next_seqno: u64,
     lifecycle: Lifecycle,
@@ -130,6 +133,7 @@ impl Oracle {
             entries,
             reap_in_irq,
             rooms: Vec::new(),
+            aside: 0,
             jobs: Vec::new(),
             next_seqno: config.first_seqno,
             lifecycle: Lifecycle::Open,
@@ -232,14 +236,22 @@ impl Oracle {
             Lifecycle::Banned => return Err(PrepareError::Banned),
             Lifecycle::Open => {}
         }
+        let wish = self.wish(request)?;
+        if self.free() == 0 {
+            return Err(PrepareError::Full);
+        }
+        self.rooms.push(wish);
+        self.stats.prepared += 1;
+        Ok(())
+    }
+
+    /// What a job with this request asks for, where its cost can be paid.
+    fn wish(&self, request: Request) -> Result<Wish, PrepareError> {
         if request.cost > self.config.credits {
             return Err(PrepareError::CostAboveLimit {
                 cost: request.cost,
                 limit: self.config.credits,
             });
-        }
-        if self.jobs.len() + self.rooms.len() == self.entries {
-            return Err(PrepareError::Full);
         }
         let timeout = match request.timeout {
             Timeout::Never => None,
@@ -247,14 +259,12 @@ impl Oracle {
             Timeout::After(span) => Some(span),
         };
         let on_error = request.on_dependency_error;
-        self.rooms.push(Wish {
+        Ok(Wish {
             cost: request.cost,
             timeout: timeout.map(|span| whole_ns(span).max(1)),
             run_on_error: on_error.unwrap_or(self.config.on_dependency_error)
                 == OnDependencyError::Run,
-        });
-        self.stats.prepared += 1;
-        Ok(())
+        })
     }
 
     pub(crate) fn release(&mut self, room: usize) {

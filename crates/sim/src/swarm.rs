@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ringfence_core::{Ban, ClosePolicy, Config, Context, OnDependencyError};
 
-use crate::op::{Foul, Op, Pick, ReplayAnswer, RunAnswer, Verdict, WalkAnswer};
+use crate::op::{Foul, Op, Pick, ReplayAnswer, RunAnswer, Storage, Verdict, WalkAnswer};
 use crate::prng::Prng;
 
 /// A queue and what happens to it.
@@ -20,17 +20,19 @@ pub struct Plan {
     pub config: Config,
     /// Whether payloads may be dropped in interrupts.
     pub reap_in_irq: bool,
+    /// Whether visits signal all they can before they ask what else there is.
+    pub signals_first: bool,
     /// What happens, in order.
     pub ops: Vec<Op>,
 }
 
 /// How many kinds of operation [`draw`] knows.
-const KINDS: usize = 31;
+const KINDS: usize = 34;
 
 /// How often each kind comes in an even mixture, in the order of [`draw`].
 const EVEN: [u32; KINDS] = [
     6, 1, 6, 8, 10, 8, 2, 2, 10, 6, 16, 14, 12, 3, 1, 10, 8, 6, 4, 4, 1, 1, 1, 1, 3, 3, 3, 4, 3,
-    14, 8,
+    14, 8, 5, 1, 4,
 ];
 
 impl Plan {
@@ -40,6 +42,7 @@ impl Plan {
         let entries = 1usize << prng.pick(&[1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6]);
         let config = draw_config(&mut prng);
         let reap_in_irq = prng.chance(25);
+        let signals_first = prng.chance(50);
         let weights: [u32; KINDS] = core::array::from_fn(|kind| match prng.below(10) {
             0 | 1 => 0,
             2 => EVEN[kind] * 6,
@@ -60,6 +63,7 @@ impl Plan {
             entries,
             config,
             reap_in_irq,
+            signals_first,
             ops,
         }
     }
@@ -173,6 +177,7 @@ fn draw(prng: &mut Prng, weights: &[u32; KINDS], style: &Style) -> Op {
             cost: prng.byte() & style.cost_bits,
             timeout: prng.pick(&[0, 0, 0, 1, 2, 30]),
             on_error: prng.pick(&[0, 0, 1, 2]),
+            aside: prng.chance(70),
         },
         1 => Op::Release(prng.byte()),
         2 => Op::Arm(prng.byte()),
@@ -251,6 +256,9 @@ fn draw_more(prng: &mut Prng, weights: &[u32; KINDS], style: &Style) -> Op {
             job: style.pick(prng),
             ok: style.ok(prng),
         },
+        31 => draw_set_aside(prng),
+        32 => draw_put_back(prng),
+        33 => draw_move(prng),
         _ => Op::Run {
             visit: prng.byte(),
             answer: style.answer(prng),
@@ -266,6 +274,22 @@ fn draw_close(prng: &mut Prng) -> Op {
     } else {
         Op::Close(policy)
     }
+}
+
+pub(crate) fn draw_set_aside(prng: &mut Prng) -> Op {
+    Op::SetAside(prng.pick(&[0, 1, 2, 4, 4, 255]))
+}
+
+pub(crate) fn draw_put_back(prng: &mut Prng) -> Op {
+    Op::PutBack(prng.pick(&[1, 2, 255]))
+}
+
+pub(crate) fn draw_move(prng: &mut Prng) -> Op {
+    Op::MoveInto(match prng.below(8) {
+        0..=2 => Storage::Twice,
+        3..=6 => Storage::Half,
+        _ => Storage::Of(prng.pick(&[0, 1, 2, 3, 4, 6, 8, 16])),
+    })
 }
 
 /// What who has stopped the queue does next.

@@ -3,14 +3,18 @@
 
 mod events;
 mod recovery;
+mod rooms;
 mod visits;
 
 use std::collections::VecDeque;
 use std::fmt;
 
-use ringfence_core::{Attempt, Entry, Errno, JobId, Queue, Reservation, Standing, Time, Visit};
+use ringfence_core::{
+    Attempt, Entry, Errno, JobId, Lifecycle, Queue, Reservation, Standing, Terms, Time, Visit,
+};
 
 use crate::coverage::{Coverage, Seen};
+use crate::element;
 use crate::judge::{Fact, Judge, Place, Verdict, Wish};
 use crate::mutant::{Mutant, Subject};
 use crate::op::{Op, Pick, ReplayAnswer, RunAnswer, WalkAnswer};
@@ -87,6 +91,10 @@ struct World {
     history: Judge,
     judges: Judges,
     rooms: Vec<(Reservation, Wish)>,
+    /// Rooms set aside, and what the queue makes of requests, kept since it was made.
+    aside: u32,
+    terms: Terms,
+    signals_first: bool,
     visits: Vec<HostVisit>,
     next_visit: VisitId,
     worker: WorkerIs,
@@ -101,11 +109,12 @@ struct World {
 impl World {
     fn new(plan: &Plan, mutant: Option<Mutant>, judges: Judges) -> Result<Self, String> {
         let config = plan.config;
-        let storage = vec![Entry::FREE; plan.entries];
+        let storage = element::storage(plan.entries);
         let mut queue = Queue::new(config, storage).map_err(|error| error.to_string())?;
         if plan.reap_in_irq {
             queue.allow_reap_in_irq();
         }
+        let terms = queue.terms();
         Ok(Self {
             subject: Subject::new(queue, mutant),
             oracle: (judges != Judges::History)
@@ -113,6 +122,9 @@ impl World {
             history: Judge::new(config, plan.reap_in_irq, Vec::new()),
             judges,
             rooms: Vec::new(),
+            aside: 0,
+            terms,
+            signals_first: plan.signals_first,
             visits: Vec::new(),
             next_visit: 0,
             worker: WorkerIs::Idle,
@@ -218,11 +230,11 @@ impl World {
             queue.lifecycle(),
             queue.suspends(),
             queue.driver_is_inside(),
-            (queue.is_unbound(), queue.is_closed()),
+            (queue.is_unbound(), queue.is_closed(), queue.is_open()),
             (queue.is_stopped(), queue.is_quiet()),
             queue.wants_recovery().map(JobId::seqno),
             queue.standing() == Standing::Banned,
-            self.worker,
+            (self.worker, queue.capacity()),
         );
         let want = (
             oracle.len() as u64,
@@ -231,11 +243,15 @@ impl World {
             oracle.lifecycle(),
             oracle.suspends(),
             oracle.driver_is_inside(),
-            (oracle.is_unbound(), oracle.is_closed()),
+            (
+                oracle.is_unbound(),
+                oracle.is_closed(),
+                oracle.lifecycle() == Lifecycle::Open,
+            ),
             (oracle.is_stopped(), oracle.is_quiet()),
             oracle.wants_recovery(),
             oracle.is_banned(),
-            oracle.worker(),
+            (oracle.worker(), oracle.entries() as u64),
         );
         if got != want {
             return Err(format!("core has {got:?}, the model {want:?}"));
@@ -270,15 +286,35 @@ impl World {
                 break;
             }
         }
-        if self.history.lifecycle() == ringfence_core::Lifecycle::Open {
+        if self.history.lifecycle() == Lifecycle::Open {
             self.play(&Op::Close(ringfence_core::ClosePolicy::Drain))?;
             self.go_on()?;
         }
+        self.last_events()?;
         let end = self.history.at_the_end(&self.subject.queue);
         if self.subject.queue.is_empty() {
             self.heard(end)
         } else {
             end
+        }
+    }
+
+    /// Core shows as many of the last events as there is memory for, also in a copy.
+    fn last_events(&self) -> Verdict {
+        let queue = &self.subject.queue;
+        let shown: Vec<_> = queue.events().collect();
+        let kept = element::RECORDS;
+        // Each signal is an event.
+        let least = (queue.stats().signalled as usize).min(kept);
+        if !(least..=kept).contains(&shown.len()) || !shown.is_sorted_by_key(|event| event.at) {
+            return Err(format!(
+                "of {least} events, {kept} at most, it shows {shown:?}"
+            ));
+        }
+        let copy = queue.copy_into(vec![Entry::FREE; queue.capacity() as usize]);
+        match copy {
+            Some(copy) if copy.events().eq(shown.iter().copied()) => Ok(()),
+            _ => Err(format!("a copy shows others than {shown:?}")),
         }
     }
 
@@ -290,6 +326,7 @@ impl World {
         while self.history.is_suspended() {
             self.play(&Op::Resume)?;
         }
+        self.play(&Op::PutBack(u8::MAX))?;
         while !self.rooms.is_empty() {
             self.play(&Op::Release(0))?;
         }

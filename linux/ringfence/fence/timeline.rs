@@ -334,4 +334,3 @@ impl Drop for Signaller {
         self.signal_now(Err(Errno::ECANCELED));
     }
 }
-

@@ -10,6 +10,7 @@ use ringfence_core::{self as core_queue, JobId, Outcome, Time, Visit};
 
 use super::batch::{Action, Batch, Few};
 use super::{read, Ref, Shared, State};
+use crate::callback;
 use crate::clock::LazyNow;
 use crate::dependency::HardwareWait;
 use crate::driver::{Answer, Driver, Submission, TimedOutJob};
@@ -160,13 +161,7 @@ impl<D: Driver> Ref<D> {
     ///
     /// Core has lent the job to this visit.
     #[inline]
-    unsafe fn run(
-        &self,
-        id: JobId,
-        job: NonNull<Job<D>>,
-        reports: &mut Reports<D>,
-        traced: bool,
-    ) {
+    unsafe fn run(&self, id: JobId, job: NonNull<Job<D>>, reports: &mut Reports<D>, traced: bool) {
         if reports.stopped || read(&self.interrupt) != 0 {
             reports.stopped = true;
             return;
@@ -203,7 +198,11 @@ impl<D: Driver> Ref<D> {
             data,
             fence,
         };
-        let answer = self.inside(|| driver.run(submission).0);
+        let answer = match D::RUNS_WITH_IRQS_OFF {
+            // With interrupts off everybody sees that this is no place to sleep or to nest.
+            true => driver.run(submission).0,
+            false => self.inside(|| driver.run(submission).0),
+        };
         let outcome = match answer {
             Answer::Pending => core_queue::RunOutcome::Pending,
             Answer::Done => core_queue::RunOutcome::Done,
@@ -292,10 +291,13 @@ impl<D: Driver> Ref<D> {
     /// Calls a driver callback.
     #[inline]
     pub(super) fn inside<R>(&self, callback: impl FnOnce() -> R) -> R {
+        let mark = callback::enter();
         // SAFETY: A thread has itself.
-        self.inside.store(unsafe { sys::ringfence_current() }, Relaxed);
+        self.inside
+            .store(unsafe { sys::ringfence_current() }, Relaxed);
         let answer = callback();
         self.inside.store(core::ptr::null_mut(), Relaxed);
+        drop(mark);
         answer
     }
 
@@ -305,17 +307,18 @@ impl<D: Driver> Ref<D> {
         let queued = u32::try_from(state.core.queued()).unwrap_or(u32::MAX);
         let on_hardware = state.core.credits_used();
         drop(state);
-        trace::run(&self.trace_ring(), id.seqno(), queued, on_hardware, self.client);
+        trace::run(
+            &self.trace_ring(),
+            id.seqno(),
+            queued,
+            on_hardware,
+            self.client,
+        );
     }
 
     /// Tells core what came of a batch.
     #[inline]
-    pub(super) fn answer(
-        &self,
-        state: &mut State<D>,
-        reports: &mut Reports<D>,
-        visit: &mut Visit,
-    ) {
+    pub(super) fn answer(&self, state: &mut State<D>, reports: &mut Reports<D>, visit: &mut Visit) {
         let mut now = LazyNow::new();
         let core = &mut state.core;
         for report in reports.list.iter() {

@@ -96,6 +96,9 @@ impl<T: Copy> Few<T> {
     #[inline]
     pub(super) fn iter(&self) -> impl Iterator<Item = T> + '_ {
         // SAFETY: The type's invariant.
-        self.items.iter().take(self.len).map(|item| unsafe { item.assume_init() })
+        self.items
+            .iter()
+            .take(self.len)
+            .map(|item| unsafe { item.assume_init() })
     }
 }

@@ -104,7 +104,13 @@ impl<D: Driver> Ref<D> {
             if traced {
                 let queued = u32::try_from(queued.saturating_sub(1)).unwrap_or(u32::MAX);
                 // Under the lock, where the ring buffer's is a leaf: later, the job may have run.
-                trace::queued(&queue.trace_ring(), id.seqno(), queued, on_hardware, queue.client);
+                trace::queued(
+                    &queue.trace_ring(),
+                    id.seqno(),
+                    queued,
+                    on_hardware,
+                    queue.client,
+                );
             }
             // From here on the queue has the job; what follows is in sections of its own.
             drop(section);

@@ -66,11 +66,7 @@ pub(crate) fn drm_sched_basic_test_multiple_inter_dependent_job_queues() -> Resu
 }
 
 /// Submits jobs to the queues in turn, each after the one before if there is a chain.
-fn submit_chain(
-    rig: &Rig,
-    queues: &[Queue<Mock>],
-    dep_chain: bool,
-) -> Result<KVVec<ARef<Fence>>> {
+fn submit_chain(rig: &Rig, queues: &[Queue<Mock>], dep_chain: bool) -> Result<KVVec<ARef<Fence>>> {
     let mut fences: KVVec<ARef<Fence>> = KVVec::new();
     for tag in 0..DEPTH {
         let queue = &queues[tag as usize % queues.len()];
@@ -96,7 +92,9 @@ fn basic_test(params: Basic) -> Result {
         let tag = tag as usize;
         orders[tag % lines].watch_as(tag as u64, &fences[tag])
     })?;
-    run_clock(&rig, "all have signalled", || fences.iter().all(|fence| fence.is_signaled()))?;
+    run_clock(&rig, "all have signalled", || {
+        fences.iter().all(|fence| fence.is_signaled())
+    })?;
     for fence in &fences {
         ensure_eq!(done(fence)?, Ok(()));
     }
@@ -122,10 +120,17 @@ pub(crate) fn drm_sched_basic_entity_cleanup() -> Result {
     let queues = many(4, |_| rig.queue(c"entity"))?;
     let fences = submit_chain(&rig, &queues, true)?;
     let middle = DEPTH as usize / 2;
-    run_clock(&rig, "the middle of the chain", || fences[middle].is_signaled())?;
+    run_clock(&rig, "the middle of the chain", || {
+        fences[middle].is_signaled()
+    })?;
     drop(queues);
-    run_clock(&rig, "all have signalled", || fences.iter().all(|fence| fence.is_signaled()))?;
-    let ended_well = fences.iter().take_while(|fence| fence.status() == Some(Ok(()))).count();
+    run_clock(&rig, "all have signalled", || {
+        fences.iter().all(|fence| fence.is_signaled())
+    })?;
+    let ended_well = fences
+        .iter()
+        .take_while(|fence| fence.status() == Some(Ok(())))
+        .count();
     ensure!(ended_well > middle);
     // The clock stood still when the queues went, and one job of the chain is on the hardware at a time.
     ensure!(ended_well <= middle + 2);

@@ -35,7 +35,9 @@ pub(crate) fn drm_sched_parallel_submit_test() -> Result {
         Ok(())
     })?;
     let total = PARALLEL_WORKERS * PARALLEL_JOBS;
-    eventually("all are on the hardware", || rig.gpu.running() as u64 == total)?;
+    eventually("all are on the hardware", || {
+        rig.gpu.running() as u64 == total
+    })?;
     fences.each(|fence| {
         ensure_eq!(fence.status(), None);
         Ok(())

@@ -31,7 +31,11 @@ fn one_at_a_time(entities: u64) -> Result {
     // The first one blocks the others.
     for tag in 0..=JOBS {
         let queue = &queues[tag as usize % queues.len()];
-        let does = if tag == 0 { Does::Waits } else { Does::Takes(JOB_US) };
+        let does = if tag == 0 {
+            Does::Waits
+        } else {
+            Does::Takes(JOB_US)
+        };
         let fence = match fences.last() {
             Some(before) if entities > 1 => submit(queue, rig.gpu.work(tag, does), &[before])?,
             _ => submit(queue, rig.gpu.work(tag, does), &[])?,

@@ -40,6 +40,10 @@ pub(crate) fn drm_sched_basic_timeout() -> Result {
     ensure_eq!(rig.gpu.count(1, What::TimedOutBegins), 1);
     ensure!(asked_at.load(Relaxed) >= submitted_at + TIMEOUT_US);
     ensure_eq!(queue.stats().timed_out, 1);
+    // What the hardware says of it is late.
+    rig.gpu.complete(1, Ok(()))?;
+    ensure_eq!(fence.status(), Some(Err(Errno::ETIMEDOUT)));
+    ensure_eq!(queue.stats().late_completions, 1);
     drop(queue);
     rig.finish()
 }

@@ -12,6 +12,7 @@ use ringfence_core::PrepareError as Refused;
 use super::refusal;
 use crate::rig::channel::Channel;
 use crate::rig::hooks::in_hard_irq;
+use crate::rig::thread::Meeting;
 use crate::rig::{done, eventually, many, on_signal, submit, thread, Mock, Rig, What, Work};
 
 /// Prepares until the queue says that it is full, and gives those up again. With `GFP_ATOMIC` that is as
@@ -244,7 +245,7 @@ pub(crate) fn ring_does_not_grow_for_atomic_memory() -> Result {
 /// No growth is lost, and none is done twice.
 pub(crate) fn ring_is_grown_by_several_at_once() -> Result {
     let rig = Rig::new()?;
-    for round in 0..20 {
+    for round in 0..5 {
         let queue = rig.build(Queue::<Mock>::builder(c"q").capacity(128))?;
         queue.suspend();
         let fences = Channel::new(128)?;
@@ -275,5 +276,42 @@ pub(crate) fn ring_is_grown_by_several_at_once() -> Result {
         ensure_eq!(queue.check_invariants(), Ok(()));
         rig.gpu.forget_seen();
     }
+    rig.finish()
+}
+
+/// Who finds no room while somebody else grows the ring for the last time has room then.
+pub(crate) fn last_growth_is_for_all() -> Result {
+    const ROUNDS: u64 = if cfg!(CONFIG_PROVE_LOCKING) { 100 } else { 500 };
+    let rig = Rig::new()?;
+    let queues = many(ROUNDS, |_| {
+        let queue = rig.build(Queue::<Mock>::builder(c"q").capacity(8))?;
+        queue.suspend();
+        Ok(queue)
+    })?;
+    let meeting = Meeting::of(4);
+    thread::all(4, |number| {
+        for queue in &queues {
+            // Two each: there are 4 entries, and then 8.
+            let works = [rig.gpu.done(number as u64), rig.gpu.done(10 + number as u64)];
+            meeting.meet()?;
+            for work in works {
+                submit(queue, work, &[])?;
+            }
+        }
+        Ok(())
+    })?;
+    for queue in &queues {
+        ensure_eq!(queue.len(), 8);
+        ensure!(queue.resume());
+        eventually("all are gone", || queue.is_empty())?;
+        ensure_eq!(queue.check_invariants(), Ok(()));
+        let tags = rig.gpu.tags(What::RunBegins)?;
+        for thread in 0..4 {
+            let own = tags.iter().copied().filter(|tag| tag % 10 == thread);
+            ensure!(own.eq([thread, 10 + thread]));
+        }
+        rig.gpu.forget_seen();
+    }
+    drop(queues);
     rig.finish()
 }

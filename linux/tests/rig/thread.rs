@@ -142,6 +142,33 @@ pub(crate) fn all<F: Fn(usize) -> Result + Sync>(count: usize, body: F) -> Resul
     first
 }
 
+/// Where threads wait for each other, so that what follows happens at once.
+pub(crate) struct Meeting {
+    all: i32,
+    there: Atomic<i32>,
+}
+
+impl Meeting {
+    pub(crate) fn of(all: i32) -> Self {
+        Self {
+            all,
+            there: Atomic::new(0),
+        }
+    }
+
+    /// Returns when all have come, for the first time, the second and so on.
+    pub(crate) fn meet(&self) -> Result {
+        let round = self.there.fetch_add(1, kernel::sync::atomic::Full) / self.all + 1;
+        let over = || self.there.load(Relaxed) >= round * self.all;
+        // Who sleeps wakes too late.
+        let end = ringfence::monotonic().as_ns() + 200_000;
+        while !over() && ringfence::monotonic().as_ns() < end {
+            core::hint::spin_loop();
+        }
+        super::eventually("all have come", over)
+    }
+}
+
 /// Runs `theirs` beside `ours`, and returns when both have ended.
 ///
 /// # Errors

@@ -63,17 +63,17 @@ impl<const I: bool> Client<I> {
             0..300 => self.submit_some(),
             300..400 => self.submit_with_guard(),
             400..420 => self.post(),
-            420..640 => self.finish_some(),
-            640..680 => self.cancel_some(),
-            680..720 => self.stop(),
-            720..728 => self.stop_all(),
-            728..770 => self.suspend_or_resume(),
-            770..800 => self.trigger(),
-            800..804 => self.kill(),
-            804..812 => self.close(),
-            812..820 => self.drop_handle(),
-            820..822 => self.unbind(),
-            822..832 => self.request(),
+            420..560 => self.finish_some(),
+            560..600 => self.cancel_some(),
+            600..700 => self.stop(),
+            700..716 => self.stop_all(),
+            716..750 => self.suspend_or_resume(),
+            750..800 => self.trigger(),
+            800..802 => self.kill(),
+            802..806 => self.close(),
+            806..812 => self.drop_handle(),
+            812..813 => self.unbind(),
+            813..832 => self.request(),
             832..860 => self.look(),
             860..864 => self.wait(),
             864..890 => self.lone(),
@@ -98,8 +98,8 @@ impl<const I: bool> Client<I> {
     }
 
     pub(crate) fn finish_some(&mut self) -> Result {
-        for _ in 0..self.random.below(6) {
-            let all = self.random.one_in(16);
+        for _ in 0..self.random.below(4) {
+            let all = self.random.one_in(4);
             match self.world.hardware.take(&mut self.random, all) {
                 Some(item) => item.finish(&mut self.random, false),
                 None => break,
@@ -113,11 +113,14 @@ impl<const I: bool> Client<I> {
         let (signaller, fence) = lone_fence()?;
         let context = fence.context();
         if self.has_room() {
-            self.window.push(Draft::new(&Order::new()?)?.watch(fence.clone()));
+            self.window
+                .push(Draft::new(&Order::new()?)?.watch(fence.clone()));
         }
         self.world.share(fence, &mut self.random);
         // Of no scope.
-        self.world.hardware.put(u64::MAX, context, false, Item::Fence(signaller));
+        self.world
+            .hardware
+            .put(u64::MAX, context, false, Item::Fence(signaller));
         Ok(())
     }
 
@@ -125,7 +128,10 @@ impl<const I: bool> Client<I> {
         let Some((_, line)) = self.world.line(&mut self.random) else {
             return Ok(());
         };
-        let seqno = line.newest.load(Relaxed).saturating_sub(self.random.below(16));
+        let seqno = line
+            .newest
+            .load(Relaxed)
+            .saturating_sub(self.random.below(16));
         match line.queue.cancel(seqno, Errno::EAGAIN) {
             Ok(Cancelled::Yes) => count(Kind::cancelled),
             Ok(Cancelled::TooLate) | Err(_) => count(Kind::cancelled_late),
@@ -137,11 +143,16 @@ impl<const I: bool> Client<I> {
         let Some((_, line)) = self.world.line(&mut self.random) else {
             return Ok(());
         };
-        if self.random.one_in(3) {
+        if self.random.one_in(2) {
             count(Kind::suspends);
             line.queue.suspend();
-        } else if line.queue.resume() {
-            count(Kind::resumes);
+            self.linger();
+        }
+        // Somebody else's, too, or none.
+        for _ in 0..self.random.below(4) {
+            if line.queue.resume() {
+                count(Kind::resumes);
+            }
         }
         Ok(())
     }
@@ -176,7 +187,8 @@ impl<const I: bool> Client<I> {
             _ => line.queue.close_with(ClosePolicy::Drain),
         }
         if let Some(closed) = closed {
-            self.window.push(Draft::new(&Order::new()?)?.watch(closed).well());
+            self.window
+                .push(Draft::new(&Order::new()?)?.watch(closed).well());
         }
         Ok(())
     }
@@ -204,7 +216,12 @@ impl<const I: bool> Client<I> {
 
     fn request(&mut self) -> Result {
         if let Some((_, line)) = self.world.line(&mut self.random) {
-            if line.scope.device.request_recovery(line.queue.context()).is_ok() {
+            if line
+                .scope
+                .device
+                .request_recovery(line.queue.context())
+                .is_ok()
+            {
                 count(Kind::requests);
             }
         }
@@ -233,7 +250,11 @@ impl<const I: bool> Client<I> {
         if written.is_err() {
             broken!("a snapshot fails");
         }
-        _ = (line.queue.len(), line.queue.is_empty(), line.queue.standing());
+        _ = (
+            line.queue.len(),
+            line.queue.is_empty(),
+            line.queue.standing(),
+        );
         Ok(())
     }
 

@@ -247,7 +247,8 @@ impl<const I: bool> Driver for Chaos<I> {
                 let (completion, outcome) = replay.pending();
                 let hangs = choice == 2;
                 let item = Item::Job(completion);
-                self.hardware.put(self.bound.number, self.context, hangs, item);
+                self.hardware
+                    .put(self.bound.number, self.context, hangs, item);
                 outcome
             }
         };
@@ -295,7 +296,9 @@ impl<const I: bool> Recovery for Rescue<I> {
             // The reset lets go of it.
             drop(self.hardware.take_job(context, guilty.seqno));
         }
-        let rest = self.random.among(&[Rest::Replay, Rest::Replay, Rest::Cancel, Rest::Keep]);
+        let rest = self
+            .random
+            .among(&[Rest::Replay, Rest::Replay, Rest::Cancel, Rest::Keep]);
         let choice = self.random.below(16);
         match choice {
             // Nothing is done about it.

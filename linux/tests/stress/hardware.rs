@@ -56,7 +56,11 @@ impl<const I: bool> Item<I> {
                 }
             },
             Self::Fence(signaller) => {
-                count(if in_irq { Kind::fences_in_irq } else { Kind::fences });
+                count(if in_irq {
+                    Kind::fences_in_irq
+                } else {
+                    Kind::fences
+                });
                 signaller.signal(result);
             }
         }
@@ -246,7 +250,7 @@ impl<const I: bool> HrTimerCallback for Irq<I> {
         let began = ringfence::monotonic().as_ns();
         // A copy: the lock is let go of at once.
         let mut random = this.random.lock().fork();
-        for _ in 0..random.below(8) {
+        for _ in 0..random.below(5) {
             let Some(item) = this.hardware.take(&mut random, false) else {
                 break;
             };
@@ -257,7 +261,7 @@ impl<const I: bool> HrTimerCallback for Irq<I> {
         }
         // Where everything is slow, threads have their turn, too.
         let took = ringfence::monotonic().as_ns() - began;
-        let pause = 100_000 + random.below(800_000) + 10 * took;
+        let pause = 200_000 + random.below(1_500_000) + 10 * took;
         ctx.forward_now(Delta::from_nanos(pause as i64));
         HrTimerRestart::Restart
     }

@@ -15,7 +15,8 @@ use crate::world::Line;
 const RESTS: &[Rest] = &[Rest::Replay, Rest::Replay, Rest::Cancel, Rest::Keep];
 
 impl<const I: bool> Client<I> {
-    fn linger(&mut self) {
+    /// Lets others do something meanwhile, or not.
+    pub(crate) fn linger(&mut self) {
         match self.random.below(8) {
             0 => fsleep(Delta::from_micros(self.random.below(300) as i64)),
             1..3 => udelay(Delta::from_micros(self.random.below(40) as i64)),
@@ -171,7 +172,12 @@ fn walk<const I: bool>(guard: &mut StopGuard<'_, Chaos<I>>, random: &mut Random)
         work.check(seqno);
         let times = *times;
         if u64::from(job.attempt().replays()) != times {
-            broken!("job {} was replayed {} times, says {:?}", seqno, times, job.attempt());
+            broken!(
+                "job {} was replayed {} times, says {:?}",
+                seqno,
+                times,
+                job.attempt()
+            );
         }
         match random.below(10) {
             0 => _ = job.complete(Ok(())),

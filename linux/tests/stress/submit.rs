@@ -45,7 +45,11 @@ impl<const I: bool> Client<I> {
                 Some(OnDependencyError::Run),
             ]),
         };
-        let flags = if random.one_in(16) { GFP_NOWAIT } else { GFP_KERNEL };
+        let flags = if random.one_in(16) {
+            GFP_NOWAIT
+        } else {
+            GFP_KERNEL
+        };
         let failed = match line.queue.prepare_with(Work::new(random)?, request, flags) {
             Ok(job) => return Ok(Some(job)),
             Err(failed) => failed,

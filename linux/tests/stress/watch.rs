@@ -48,7 +48,10 @@ impl FenceCallback for Tell {
         self.seen.error.store(number(status), Relaxed);
         self.order.tell(self.seen.seqno.load(Relaxed));
         if self.seen.times.fetch_add(1, Full) != 0 {
-            broken!("fence {} calls a callback twice", self.seen.seqno.load(Relaxed));
+            broken!(
+                "fence {} calls a callback twice",
+                self.seen.seqno.load(Relaxed)
+            );
         }
     }
 }
@@ -88,7 +91,11 @@ impl Draft {
             Ok(registration) => (Some(registration), None),
             Err(rejected) => {
                 if fence.status() != Some(rejected.result) {
-                    broken!("{:?} refuses a callback and is {:?}", &*fence, fence.status());
+                    broken!(
+                        "{:?} refuses a callback and is {:?}",
+                        &*fence,
+                        fence.status()
+                    );
                 }
                 (None, Some(rejected.result))
             }
@@ -135,9 +142,15 @@ impl Watched {
             broken!("{:?} was signalled and is open", &*self.fence);
             return;
         };
-        let told = self.early.map_or_else(|| self.seen.error.load(Relaxed), number);
+        let told = self
+            .early
+            .map_or_else(|| self.seen.error.load(Relaxed), number);
         if self.well && status != Ok(()) {
-            broken!("{:?}, that a queue is closed, is {:?}", &*self.fence, status);
+            broken!(
+                "{:?}, that a queue is closed, is {:?}",
+                &*self.fence,
+                status
+            );
         }
         if number(status) != told {
             broken!("{:?} has told {} and is {:?}", &*self.fence, told, status);
@@ -183,7 +196,10 @@ impl Window {
             let signalled = fence.is_signaled();
             let late = |over: &(u64, u64)| over.0 == context && over.1 > seqno;
             if !signalled && over.iter().any(late) {
-                broken!("{:?} is open and a later one of its queue has signalled", fence);
+                broken!(
+                    "{:?} is open and a later one of its queue has signalled",
+                    fence
+                );
             }
             if signalled {
                 over.rotate_right(1);

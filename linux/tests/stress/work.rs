@@ -70,7 +70,11 @@ impl<const I: bool> Work<I> {
         }
         for fence in &self.depends {
             if !fence.is_signaled() {
-                broken!("job {} is with its driver, and {:?} is open", seqno, &**fence);
+                broken!(
+                    "job {} is with its driver, and {:?} is open",
+                    seqno,
+                    &**fence
+                );
             }
         }
     }
@@ -82,7 +86,10 @@ impl<const I: bool> Drop for Work<I> {
             broken!("a payload is dropped twice");
         }
         *self.canary = 0xdead;
-        for (signaller, _) in [self.hardware.take(), self.room.take()].into_iter().flatten() {
+        for (signaller, _) in [self.hardware.take(), self.room.take()]
+            .into_iter()
+            .flatten()
+        {
             signaller.signal(Ok(()));
         }
         WORKS.fetch_sub(1, Relaxed);

@@ -46,7 +46,8 @@ impl<const I: bool> Drop for Scope<I> {
     fn drop(&mut self) {
         self.unbind();
         // What the hardware still has keeps queues, for which the device's end waits.
-        self.hardware.purge(self.bound.number, &mut Random::new(self.bound.number));
+        self.hardware
+            .purge(self.bound.number, &mut Random::new(self.bound.number));
     }
 }
 
@@ -159,7 +160,7 @@ impl<const I: bool> World<I> {
         let Some((place, scope)) = self.scope(random) else {
             return Ok(());
         };
-        let credits = 1 + random.below(6) as u32;
+        let credits = 1 + random.below(12) as u32;
         let driver = Chaos::new(random.fork(), self.hardware.clone(), scope.bound.clone());
         let builder = any_builder(credits, random);
         let queue = match builder.build(&scope.device, &scope.executor, driver, GFP_KERNEL) {

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What core must look like after every step, and when nobody is on the way to it.
 
-use ringfence_core::{Entry, JobId, Lifecycle, Queue};
+use ringfence_core::{JobId, Lifecycle};
 
 use super::{promise, Judge, Loan, Place, Verdict};
+use crate::element::Core;
 
 impl Judge {
     /// Core agrees in all there is to see, and its own invariants hold.
-    pub(crate) fn check(&self, core: &Queue<Vec<Entry>>) -> Verdict {
+    pub(crate) fn check(&self, core: &Core) -> Verdict {
         core.check_invariants().map_err(|found| found.to_string())?;
         promise(core.credits_used() == self.credits, || {
             let (used, held) = (core.credits_used(), self.credits);
@@ -24,6 +25,11 @@ impl Judge {
                 Self::state(&self.facts[i]),
             );
             promise(got == want, || format!("#{seqno} is {got}, not {want}"))?;
+            let element = core.element(JobId::from_seqno(seqno));
+            let payload = element.and_then(|element| element.payload);
+            promise(payload == Some(seqno), || {
+                format!("beside the entry of #{seqno} is the payload of {payload:?}")
+            })?;
         }
         let got = (
             core.lifecycle(),
@@ -140,7 +146,7 @@ impl Judge {
     }
 
     /// All is over: nothing leaks, and everything was counted.
-    pub(crate) fn at_the_end(&self, core: &Queue<Vec<Entry>>) -> Verdict {
+    pub(crate) fn at_the_end(&self, core: &Core) -> Verdict {
         promise(core.stats() == self.stats, || {
             let (got, want) = (core.stats(), self.stats);
             format!("the queue counted {got:?}, not {want:?}")

@@ -132,11 +132,23 @@ impl Oracle {
         effect
     }
 
+    /// The next effect for a visit that asks for fences only.
+    pub(crate) fn next_signal(&mut self, visit: VisitId, context: Context) -> Option<Effect> {
+        let effect = self.choose_signal(visit, context)?;
+        self.coverage.effect(&effect, context);
+        Some(effect)
+    }
+
+    fn choose_signal(&mut self, visit: VisitId, context: Context) -> Option<Effect> {
+        let i = self
+            .signal(Some(visit))
+            .filter(|_| context != Context::Nested)?;
+        Some(self.hand_out_signal(i, visit))
+    }
+
     fn choose(&mut self, visit: VisitId, context: Context, now: u64) -> Option<Effect> {
-        if context != Context::Nested {
-            if let Some(i) = self.signal(Some(visit)) {
-                return Some(self.hand_out_signal(i, visit));
-            }
+        if let Some(effect) = self.choose_signal(visit, context) {
+            return Some(effect);
         }
         if self.reap() && self.may_drop_payloads(context) {
             self.step(0, JobEvent::Reap, State::Free);

@@ -20,7 +20,11 @@ impl World {
                 cost,
                 timeout,
                 on_error,
-            } => self.prepare(cost, timeout, on_error).map(drop),
+                aside,
+            } => self.prepare(cost, timeout, on_error, aside).map(drop),
+            Op::SetAside(most) => self.set_aside(most),
+            Op::PutBack(most) => self.put_back(most.into()),
+            Op::MoveInto(storage) => self.move_into(storage),
             Op::Release(room) => {
                 let Some(room) = usize::from(room).checked_rem(self.rooms.len()) else {
                     return Ok(());
@@ -77,7 +81,13 @@ impl World {
         }
     }
 
-    fn prepare(&mut self, cost: u8, timeout: u8, on_error: u8) -> Result<bool, String> {
+    fn prepare(
+        &mut self,
+        cost: u8,
+        timeout: u8,
+        on_error: u8,
+        aside: bool,
+    ) -> Result<bool, String> {
         let request = Request {
             cost: u32::from(cost) % self.history.config.credits.saturating_add(2),
             timeout: match timeout {
@@ -91,15 +101,7 @@ impl World {
                 _ => Some(OnDependencyError::Run),
             },
         };
-        let got = self.subject.queue.prepare(request);
-        let told = got.as_ref().map(|_| ()).map_err(|error| *error);
-        self.same(&told, |oracle| oracle.prepare(request))?;
-        let entries = self.subject.queue.capacity() as usize;
-        let verdict = self
-            .history
-            .prepare(request.cost, self.rooms.len(), entries, told);
-        self.heard(verdict)?;
-        let room = match got {
+        let room = match self.room_for(request, aside)? {
             Ok(room) => room,
             Err(error) => {
                 self.see(match error {
@@ -131,7 +133,7 @@ impl World {
 
     fn arm(&mut self, room: usize) -> Result<u64, String> {
         let (room_of_core, wish) = self.rooms.swap_remove(room);
-        let job = self.subject.queue.arm(room_of_core);
+        let job = self.subject.arm(room_of_core);
         let seqno = job.map_err(|error| error.to_string())?.seqno();
         self.same(&seqno, |oracle| oracle.arm(room))?;
         if seqno == 0 {
@@ -162,7 +164,7 @@ impl World {
     }
 
     fn push(&mut self, cost: u8, open: u8) -> Verdict {
-        if !self.prepare(cost, 0, 0)? {
+        if !self.prepare(cost, 0, 0, true)? {
             return Ok(());
         }
         let seqno = self.arm(self.rooms.len() - 1)?;

@@ -147,11 +147,21 @@ impl World {
 
     /// Takes one effect; false if there is none, in which case a visit that owes nothing is over.
     fn take(&mut self, at: usize) -> Result<bool, String> {
-        let (now, at_time, idle) = (self.now, self.time(), self.worker == WorkerIs::Idle);
-        let visit = &mut self.visits[at];
-        let (id, context) = (visit.id, visit.context);
-        let got = self.subject.next(&mut visit.core, at_time);
-        self.same(&got, |oracle| oracle.next(id, context, now))?;
+        self.keep_none_aside()?;
+        let (now, idle) = (self.now, self.worker == WorkerIs::Idle);
+        let (id, context) = (self.visits[at].id, self.visits[at].context);
+        let mut got = None;
+        if self.signals_first {
+            got = self.next(at, true)?;
+            if got.is_none() && !self.visits[at].signals.is_empty() {
+                // What it has been told is done first.
+                self.see(Seen::SignalsFirst);
+                return Ok(false);
+            }
+        }
+        if got.is_none() {
+            got = self.next(at, false)?;
+        }
         let Some(effect) = got else {
             if !self.visits[at].owes() {
                 self.unvisited = false;
@@ -177,6 +187,19 @@ impl World {
             self.see(Seen::FullBatch);
         }
         Ok(true)
+    }
+
+    /// What core, and the model, tell a visit next; `signals` only, where it asks for no more.
+    fn next(&mut self, at: usize, signals: bool) -> Result<Option<Effect>, String> {
+        let (now, time) = (self.now, self.time());
+        let visit = &mut self.visits[at];
+        let (id, context) = (visit.id, visit.context);
+        let got = self.subject.next(&mut visit.core, time, signals);
+        self.same(&got, |oracle| match signals {
+            true => oracle.next_signal(id, context),
+            false => oracle.next(id, context, now),
+        })?;
+        Ok(got)
     }
 
     fn answer_run(&mut self, at: usize, answer: RunAnswer, completed: Option<bool>) -> Judged {
