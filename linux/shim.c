@@ -6,6 +6,7 @@
 #include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/sched.h>
+#include <linux/sched/stat.h>
 #include <linux/slab.h>
 #include <linux/wait_bit.h>
 
@@ -36,6 +37,14 @@ unsigned long ringfence_lock(spinlock_t *lock)
 void ringfence_unlock(spinlock_t *lock, unsigned long flags)
 {
 	spin_unlock_irqrestore(lock, flags);
+}
+
+unsigned long ringfence_irqs_off(void)
+{
+	unsigned long flags;
+
+	local_irq_save(flags);
+	return flags;
 }
 
 void ringfence_irqs_restore(unsigned long flags)
@@ -233,6 +242,17 @@ void ringfence_work_cancel_sync(struct ringfence_executor *executor,
 		cancel_work_sync(&work->work);
 }
 
+/*
+ * Lets whoever else wants this CPU have a turn. A worker that has run out of
+ * work does it once before it sleeps: a submitter that it has preempted then
+ * comes with more than one job. Not for waiting: nothing is waited for.
+ */
+void ringfence_linger(void)
+{
+	if (!single_task_running())
+		yield();
+}
+
 /* --- Timers: what delayed work is made of, without a work of its own ----- */
 
 static void ringfence_timer_func(struct timer_list *timer)
@@ -348,18 +368,17 @@ u64 ringfence_now_coarse(void)
 
 /* --- Tracing ---------------------------------------------------------------- */
 
-/* One place to look for all events, so that nothing is gathered for none. */
-atomic_t ringfence_traced = ATOMIC_INIT(0);
+struct ringfence_rare ringfence_rare ____cacheline_aligned;
 
 int ringfence_trace_reg(void)
 {
-	atomic_inc(&ringfence_traced);
+	atomic_inc(&ringfence_rare.traced);
 	return 0;
 }
 
 void ringfence_trace_unreg(void)
 {
-	atomic_dec(&ringfence_traced);
+	atomic_dec(&ringfence_rare.traced);
 }
 
 void ringfence_trace_queue(const char *dev, const char *name, u64 context,

@@ -41,6 +41,7 @@ struct ringfence_end {
 void ringfence_lock_init(spinlock_t *lock);
 unsigned long ringfence_lock(spinlock_t *lock);
 void ringfence_unlock(spinlock_t *lock, unsigned long flags);
+unsigned long ringfence_irqs_off(void);
 void ringfence_irqs_restore(unsigned long flags);
 void ringfence_lock_plain(spinlock_t *lock);
 void ringfence_unlock_plain(spinlock_t *lock);
@@ -71,6 +72,8 @@ bool ringfence_work_queue(struct ringfence_executor *executor,
 			  struct ringfence_work *work);
 void ringfence_work_cancel_sync(struct ringfence_executor *executor,
 				struct ringfence_work *work);
+
+void ringfence_linger(void);
 
 void ringfence_timer_init(struct ringfence_timer *timer,
 			  void (*func)(struct ringfence_timer *timer));
@@ -107,8 +110,18 @@ void ringfence_trace_add_dep(u64 context, u64 seqno, u64 on_context,
 void ringfence_trace_unschedulable(u64 context, u64 seqno, u64 on_context,
 				   u64 on_seqno);
 
-/* How many of the events are listened to. */
-extern atomic_t ringfence_traced;
+/*
+ * What every submit asks and what is seldom not 0: how many of the events are
+ * listened to, and how many queues have callbacks that run with interrupts on,
+ * and so mark their task. In one cache line.
+ */
+struct ringfence_rare {
+	atomic_t traced;
+	atomic_t marking;
+};
+
+extern struct ringfence_rare ringfence_rare;
+
 int ringfence_trace_reg(void);
 void ringfence_trace_unreg(void);
 

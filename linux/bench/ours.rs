@@ -82,7 +82,7 @@ struct Bench {
 impl Bench {
     fn new(bypass: bool, keeps: bool) -> Result<Self> {
         let device = Device::new(c"bench")?;
-        let executor = Executor::new(c"ringfence-bench")?;
+        let executor = Executor::batching(c"ringfence-bench")?;
         let bell = Bell {
             ran: Atomic::new(0),
             completion: Lock::new(None),
@@ -201,7 +201,7 @@ pub(crate) fn throughput(
     outstanding: u32,
 ) -> Result<u64> {
     let device = Device::new(c"bench")?;
-    let executor = Executor::new(c"ringfence-bench")?;
+    let executor = Executor::batching(c"ringfence-bench")?;
     let window = Window::new(outstanding)?;
     let mut lines = KVVec::with_capacity(queues as usize, GFP_KERNEL)?;
     for _ in 0..queues {
@@ -227,7 +227,7 @@ pub(crate) fn throughput(
 /// begin with four entries.
 pub(crate) fn bytes_per_queue(queues: u32) -> Result<u64> {
     let device = Device::new(c"bench")?;
-    let executor = Executor::new(c"ringfence-bench")?;
+    let executor = Executor::batching(c"ringfence-bench")?;
     let mut lines = KVVec::with_capacity(queues as usize, GFP_KERNEL)?;
     let before = peer::free_bytes();
     for _ in 0..queues {
@@ -243,7 +243,7 @@ pub(crate) fn bytes_per_queue(queues: u32) -> Result<u64> {
 /// what a dependency takes included.
 pub(crate) fn bytes_per_job(jobs: u32) -> Result<u64> {
     let device = Device::new(c"bench")?;
-    let executor = Executor::new(c"ringfence-bench")?;
+    let executor = Executor::batching(c"ringfence-bench")?;
     let window = Window::new(jobs)?;
     let queue = Queue::<Plain>::builder(c"bench")
         .capacity(jobs.next_power_of_two() as usize)

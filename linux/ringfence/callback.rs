@@ -75,9 +75,35 @@ impl Drop for Inside {
     }
 }
 
+/// A queue whose callbacks mark their task, until this is dropped.
+pub(crate) struct Marking(());
+
+impl Marking {
+    pub(crate) fn new() -> Self {
+        // SAFETY: The C side's, and atomic.
+        unsafe { sys::ringfence_rare.marking.add(1, Relaxed) };
+        Self(())
+    }
+}
+
+impl Drop for Marking {
+    fn drop(&mut self) {
+        // SAFETY: As above.
+        unsafe { sys::ringfence_rare.marking.add(-1, Relaxed) };
+    }
+}
+
 /// True if this task is in a driver callback.
 #[inline]
 pub(crate) fn is_inside() -> bool {
+    // SAFETY: The C side's, and atomic. A task in a callback has a queue that marks.
+    if read(unsafe { &sys::ringfence_rare.marking }) == 0 {
+        return false;
+    }
+    is_marked()
+}
+
+fn is_marked() -> bool {
     let task = current();
     let bucket = bucket(task);
     read(&bucket.more) != 0 || bucket.places.iter().any(|place| read(place) == task)

@@ -160,12 +160,12 @@ impl Device {
         self.scope.unbind()
     }
 
-    /// Calls `each` with the snapshot of every queue: its jobs, their states and ages, what they wait
-    /// for, and its last events. Allocates; the queues go on.
+    /// Prints every queue: its jobs, their states and ages, what they wait for, and its last events.
+    /// Allocates; the queues go on.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, or what `each` returns.
+    /// What `out` returns.
     pub fn snapshot(&self, out: &mut dyn core::fmt::Write) -> core::fmt::Result {
         self.scope.snapshot(out)
     }
@@ -174,7 +174,10 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         // A thread that holds a stop cannot drop its device: the stop borrows it.
-        let _in_callback = self.scope.unbind();
+        if let Err(error) = self.scope.unbind() {
+            pr_err!("device {} dropped where it waits for itself: {:?}\n", self.name(), error);
+            kernel::warn_on!(true);
+        }
         self.scope.drain();
         // SAFETY: May sleep, as unbind has.
         unsafe { sys::ringfence_end_flush() };
@@ -185,7 +188,10 @@ struct UnbindOnDrop(Arc<Scope>);
 
 impl Drop for UnbindOnDrop {
     fn drop(&mut self) {
-        let _in_callback = self.0.unbind();
+        if let Err(error) = self.0.unbind() {
+            pr_err!("device {} cannot be unbound here: {:?}\n", self.0.name(), error);
+            kernel::warn_on!(true);
+        }
     }
 }
 

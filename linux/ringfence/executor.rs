@@ -16,6 +16,8 @@ use crate::sys;
 /// last of them.
 pub struct Executor {
     raw: NonNull<sys::Executor>,
+    /// Workers linger before they sleep.
+    lingers: bool,
 }
 
 // SAFETY: What it wraps is made to be used from any thread.
@@ -30,7 +32,19 @@ impl Executor {
     ///
     /// `ENOMEM`.
     pub fn new(name: &CStr) -> Result<Arc<Self>> {
-        Self::make(name, false)
+        Self::make(name, false, false)
+    }
+
+    /// Makes a workqueue for throughput. A worker that has run out of jobs lets others have the
+    /// processor once before it sleeps, so that a submitter which it has preempted comes back with more
+    /// than one. A job that is submitted meanwhile waits for its turn with the scheduler instead of
+    /// preempting: up to a time slice for each busy thread of that processor.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn batching(name: &CStr) -> Result<Arc<Self>> {
+        Self::make(name, false, true)
     }
 
     /// Makes one thread with real-time priority (`SCHED_FIFO`), for queues whose jobs must run soon
@@ -40,17 +54,29 @@ impl Executor {
     ///
     /// `ENOMEM`, or what says that no thread can be had.
     pub fn real_time(name: &CStr) -> Result<Arc<Self>> {
-        Self::make(name, true)
+        Self::make(name, true, false)
     }
 
-    fn make(name: &CStr, rt: bool) -> Result<Arc<Self>> {
+    fn make(name: &CStr, rt: bool, lingers: bool) -> Result<Arc<Self>> {
         let mut error = 0;
         // SAFETY: The name is terminated; the rest is plain.
         let raw = unsafe { sys::ringfence_executor_new(name.as_char_ptr(), rt, &mut error) };
         let Some(raw) = NonNull::new(raw) else {
             return Err(kernel::error::Error::from_errno(error));
         };
-        Ok(Arc::new(Self { raw }, GFP_KERNEL)?)
+        Ok(Arc::new(Self { raw, lingers }, GFP_KERNEL)?)
+    }
+
+    /// Whether a worker that has run out of jobs is to [linger](Executor::linger) once.
+    #[inline]
+    pub(crate) fn lingers(&self) -> bool {
+        self.lingers
+    }
+
+    /// Lets others have the processor.
+    pub(crate) fn linger(&self) {
+        // SAFETY: A worker may sleep.
+        unsafe { sys::ringfence_linger() };
     }
 
     #[inline]

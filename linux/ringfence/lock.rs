@@ -86,6 +86,9 @@ impl<T> Drop for Guard<'_, T> {
     }
 }
 
+/// After so many effects interrupts are let in.
+const BREATH: u32 = 16;
+
 /// Whether interrupts are off on this processor because of us, over a whole visit: turning them off and
 /// on again may cost more than a lock, so a visit does it once for a lock hold, the signals that follow
 /// from it, and the next.
@@ -94,6 +97,8 @@ impl<T> Drop for Guard<'_, T> {
 pub(crate) struct Irqs {
     flags: c_ulong,
     off: bool,
+    /// What was done since they were on.
+    done: u32,
     // Interrupts are off on this processor.
     _not_send: PhantomData<*mut ()>,
 }
@@ -105,6 +110,7 @@ impl Irqs {
         Self {
             flags: 0,
             off: false,
+            done: 0,
             _not_send: PhantomData,
         }
     }
@@ -112,16 +118,30 @@ impl Irqs {
     /// As they were before.
     #[inline]
     pub(crate) fn restore(&mut self) {
+        self.done = 0;
         if core::mem::replace(&mut self.off, false) {
             // SAFETY: The flags are those that were saved, on this processor.
             unsafe { sys::ringfence_irqs_restore(self.flags) };
         }
     }
 
-    /// Lets interrupts come that have waited.
+    /// Turns them off, where they are not.
     #[inline]
-    pub(crate) fn breathe(&mut self) {
-        self.restore();
+    pub(crate) fn turn_off(&mut self) {
+        if !self.off {
+            // SAFETY: Restored by this.
+            self.flags = unsafe { sys::ringfence_irqs_off() };
+            self.off = true;
+        }
+    }
+
+    /// So many effects were acted on. Lets interrupts come that have waited for a batch.
+    #[inline]
+    pub(crate) fn did(&mut self, effects: u32) {
+        self.done += effects;
+        if self.done >= BREATH {
+            self.restore();
+        }
     }
 
     /// Takes a lock, and turns interrupts off where they are not.

@@ -101,7 +101,7 @@ impl<D: Driver, M: Mode> Queue<D, M> {
     }
 
     /// Makes a job: takes all the memory and room it will ever need, by `flags`. The only step that can
-    /// fail. The ring grows here, up to the queue's capacity, where `flags` is `GFP_KERNEL`.
+    /// fail. The ring grows here, up to the queue's capacity, where `flags` has all of `GFP_KERNEL`.
     ///
     /// # Errors
     ///
@@ -168,21 +168,29 @@ impl<D: Driver, M: Mode> Queue<D, M> {
     /// Takes room for a job; makes some where the ring may grow.
     #[inline]
     fn reserve(&self, request: Request, flags: Flags) -> Result<Reservation, PrepareError> {
-        loop {
-            let error = match self.shared.prepare(request) {
+        match self.shared.prepare(request) {
+            Ok(reservation) => Ok(reservation),
+            Err(error) => self.reserve_more(request, flags, error),
+        }
+    }
+
+    #[cold]
+    fn reserve_more(
+        &self,
+        request: Request,
+        flags: Flags,
+        mut error: ringfence_core::PrepareError,
+    ) -> Result<Reservation, PrepareError> {
+        let mut may_grow = flags.contains(GFP_KERNEL);
+        while may_grow && error == ringfence_core::PrepareError::Full {
+            // Once more where it cannot grow: somebody else may have had it grow to its end.
+            may_grow = self.shared.grow(flags).map_err(|_| PrepareError::NoMemory)?;
+            match self.shared.prepare(request) {
                 Ok(reservation) => return Ok(reservation),
-                Err(error) => error,
-            };
-            let may_grow = error == ringfence_core::PrepareError::Full && flags == GFP_KERNEL;
-            if !may_grow
-                || !self
-                    .shared
-                    .grow(flags)
-                    .map_err(|_| PrepareError::NoMemory)?
-            {
-                return Err(PrepareError::Refused(error));
+                Err(again) => error = again,
             }
         }
+        Err(PrepareError::Refused(error))
     }
 
     /// Waits until no other guard covers this queue. Sleeps.

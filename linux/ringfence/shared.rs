@@ -30,7 +30,7 @@ use ringfence_core::{
     Terms, Visit, WorkerRest,
 };
 
-use crate::callback;
+use crate::callback::{self, Marking};
 use crate::clock::{monotonic, LazyNow};
 use crate::dependency::{ResourceWait, Wait};
 use crate::device::{Place, Scope};
@@ -138,6 +138,8 @@ pub(crate) struct Shared<D: Driver> {
     timer: Opaque<sys::Timer>,
     end: Opaque<sys::End>,
     place: Place,
+    /// Where run is not called with interrupts off, it marks its task.
+    _marking: Option<Marking>,
     /// Orders the submissions of guards.
     gate: Gate,
 }
@@ -249,6 +251,7 @@ impl<D: Driver> Ref<D> {
             timer: Opaque::zeroed(),
             end: Opaque::zeroed(),
             place: Place::new(),
+            _marking: (!D::RUNS_WITH_IRQS_OFF).then(Marking::new),
             gate: Gate::new(),
         };
         // It is not moved from here on: only freed, by `end`.
@@ -346,6 +349,7 @@ impl<D: Driver> Ref<D> {
         let mut state = irqs.lock(&self.state);
         let mut visit = state.core.worker_enters();
         let mut rounds = 0;
+        let mut lingered = false;
         loop {
             if rounds < ROUNDS_MAX {
                 let full = self.take(&mut state, &mut visit, &mut batch);
@@ -355,6 +359,15 @@ impl<D: Driver> Ref<D> {
                     let mut reports = self.act(&mut batch, &mut irqs);
                     state = irqs.lock(&self.state);
                     self.answer(&mut state, &mut reports, &mut visit);
+                    continue;
+                }
+                if self.executor.lingers() && !lingered {
+                    lingered = true;
+                    drop(state);
+                    self.hand_over(&mut batch, &mut irqs);
+                    irqs.restore();
+                    self.executor.linger();
+                    state = irqs.lock(&self.state);
                     continue;
                 }
             }

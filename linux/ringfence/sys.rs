@@ -43,6 +43,7 @@ extern "C" {
     pub(crate) fn ringfence_lock_init(lock: *mut bindings::spinlock_t);
     pub(crate) fn ringfence_lock(lock: *mut bindings::spinlock_t) -> c_ulong;
     pub(crate) fn ringfence_unlock(lock: *mut bindings::spinlock_t, flags: c_ulong);
+    pub(crate) fn ringfence_irqs_off() -> c_ulong;
     pub(crate) fn ringfence_irqs_restore(flags: c_ulong);
     pub(crate) fn ringfence_lock_plain(lock: *mut bindings::spinlock_t);
     pub(crate) fn ringfence_unlock_plain(lock: *mut bindings::spinlock_t);
@@ -81,6 +82,8 @@ extern "C" {
     );
     pub(crate) fn ringfence_work_queue(executor: *mut Executor, work: *mut Work) -> bool;
     pub(crate) fn ringfence_work_cancel_sync(executor: *mut Executor, work: *mut Work);
+
+    pub(crate) fn ringfence_linger();
 
     pub(crate) fn ringfence_timer_init(timer: *mut Timer, func: unsafe extern "C" fn(*mut Timer));
     pub(crate) fn ringfence_timer_set(timer: *mut Timer, at_ns: u64);
@@ -131,7 +134,15 @@ extern "C" {
     );
 }
 
+/// `struct ringfence_rare`.
+#[repr(C)]
+pub(crate) struct Rare {
+    /// How many of the trace events are listened to.
+    pub(crate) traced: kernel::sync::atomic::Atomic<i32>,
+    /// How many queues have callbacks that mark their task.
+    pub(crate) marking: kernel::sync::atomic::Atomic<i32>,
+}
+
 extern "C" {
-    /// `atomic_t`: how many of the trace events are listened to.
-    pub(crate) static ringfence_traced: kernel::sync::atomic::Atomic<i32>;
+    pub(crate) static ringfence_rare: Rare;
 }

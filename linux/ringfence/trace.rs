@@ -11,7 +11,7 @@ use crate::sys;
 #[inline]
 pub(crate) fn is_on() -> bool {
     // SAFETY: An `atomic_t` of the C side's, which is as this type.
-    crate::shared::read(unsafe { &sys::ringfence_traced }) != 0
+    crate::shared::read(unsafe { &sys::ringfence_rare.traced }) != 0
 }
 
 /// A queue as its events name it.

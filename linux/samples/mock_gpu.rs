@@ -7,9 +7,9 @@
 //! recovery for the device. This file binds both to a device and gives user space `/dev/ringfence_mock`
 //! (`mock_gpu_uapi.h`): each open file is a queue.
 //!
-//! The order of the end matters, and is that of the fields of [`MockGpu`]: no new files, then no queues of
-//! our own, then the device is unbound, which ends the scope, and last the scope itself waits until no
-//! code of ours can be called any more.
+//! The order of the end matters: no new files ([`MockGpu`]); then the device is unbound, which ends the
+//! scope; then no queues of our own; and last the scope itself waits until no code of ours can be called
+//! any more ([`Bound`]).
 
 mod driver;
 mod file;
@@ -62,12 +62,17 @@ impl Gpu {
     }
 }
 
-#[pin_data(PinnedDrop)]
+#[pin_data]
 struct MockGpu {
     #[pin]
     files: MiscDeviceRegistration<file::Context>,
+    rest: Bound,
+}
+
+/// What there is besides files.
+struct Bound {
     queues: KVec<Queue<MockDriver>>,
-    bound: Option<faux::Registration>,
+    device: Option<faux::Registration>,
 }
 
 impl kernel::InPlaceModule for MockGpu {
@@ -75,10 +80,31 @@ impl kernel::InPlaceModule for MockGpu {
         // SAFETY: Once, before anybody uses it.
         unsafe { file::GPU.init() };
         try_pin_init!(Self {
-            bound: Some(bind()?),
-            queues: load(module_parameters::selfload.value() != 0)?,
+            rest: Bound::new(module_parameters::selfload.value() != 0)?,
             files <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"ringfence_mock" }),
         })
+    }
+}
+
+impl Bound {
+    fn new(selfload: bool) -> Result<Self> {
+        let mut this = Self {
+            queues: KVec::new(),
+            device: Some(bind()?),
+        };
+        this.queues = load(selfload)?;
+        Ok(this)
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        // Unbinds the scope: every job ends, no callback comes any more.
+        drop(self.device.take());
+        self.queues.clear();
+        // Waits for tokens, callbacks, work and timers: the last one has the device. Without the lock.
+        let gpu = file::GPU.lock().take();
+        drop(gpu);
     }
 }
 
@@ -121,16 +147,4 @@ fn load(wanted: bool) -> Result<KVec<Queue<MockDriver>>> {
         queues.push(queue, GFP_KERNEL)?;
     }
     Ok(queues)
-}
-
-#[pinned_drop]
-impl PinnedDrop for MockGpu {
-    fn drop(self: Pin<&mut Self>) {
-        let this = self.project();
-        // Unbinds the scope: every job ends, no callback comes any more.
-        drop(this.bound.take());
-        this.queues.clear();
-        // The last one: waits for tokens, callbacks, work and timers.
-        drop(file::GPU.lock().take());
-    }
 }

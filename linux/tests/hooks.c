@@ -4,10 +4,12 @@
  */
 
 #include <linux/completion.h>
+#include <linux/dma-fence.h>
 #include <linux/hardirq.h>
 #include <linux/hrtimer.h>
 #include <linux/module.h>
 #include <linux/notifier.h>
+#include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
 #include <linux/tracepoint.h>
@@ -57,6 +59,53 @@ bool hooks_in_hard_irq(void (*func)(void *arg), void *arg)
 bool hooks_in_task(void)
 {
 	return in_task() && !irqs_disabled();
+}
+
+/*
+ * A fence that says when it is waited for.
+ */
+
+struct hooks_fence {
+	/* First: the core frees it. */
+	struct dma_fence base;
+	/* Of another class than those that fences have within. */
+	spinlock_t lock;
+	void (*func)(void *arg);
+	void *arg;
+};
+
+static const char *hooks_fence_name(struct dma_fence *fence)
+{
+	return "ringfence_hooks";
+}
+
+static bool hooks_fence_enable(struct dma_fence *base)
+{
+	struct hooks_fence *fence =
+		container_of(base, struct hooks_fence, base);
+
+	fence->func(fence->arg);
+	return true;
+}
+
+static const struct dma_fence_ops hooks_fence_ops = {
+	.get_driver_name = hooks_fence_name,
+	.get_timeline_name = hooks_fence_name,
+	.enable_signaling = hooks_fence_enable,
+};
+
+struct dma_fence *hooks_fence(void (*func)(void *arg), void *arg)
+{
+	struct hooks_fence *fence = kzalloc_obj(*fence);
+
+	if (!fence)
+		return NULL;
+	spin_lock_init(&fence->lock);
+	fence->func = func;
+	fence->arg = arg;
+	dma_fence_init(&fence->base, &hooks_fence_ops, &fence->lock,
+		       dma_fence_context_alloc(1), 1);
+	return &fence->base;
 }
 
 /*

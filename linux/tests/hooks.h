@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 OR MIT */
 /*
- * What the tests' rig needs from C: a hard interrupt, and who listens to the trace
- * events. The Rust side is linux/tests/rig/hooks.rs.
+ * What the tests' rig needs from C: a hard interrupt, a fence that says when it is
+ * waited for, and who listens to the trace events. The Rust side is
+ * linux/tests/rig/hooks.rs.
  */
 
 #ifndef RINGFENCE_TESTS_HOOKS_H
 #define RINGFENCE_TESTS_HOOKS_H
 
 #include <linux/types.h>
+
+struct dma_fence;
 
 /*
  * Calls @func with @arg in hard interrupt context, on this processor, and returns
@@ -17,6 +20,13 @@ bool hooks_in_hard_irq(void (*func)(void *arg), void *arg);
 
 /* Whether this is a task with interrupts on: where callbacks of drivers are called. */
 bool hooks_in_task(void);
+
+/*
+ * A fence that calls @func with @arg, with interrupts off and a lock of its own held,
+ * when somebody first registers a callback with it. NULL if out of memory. Put it, and
+ * signal it before with dma_fence_signal().
+ */
+struct dma_fence *hooks_fence(void (*func)(void *arg), void *arg);
 
 /* Which trace event: without "ringfence_job_". */
 enum hooks_kind {

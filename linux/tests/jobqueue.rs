@@ -6,8 +6,7 @@ use kernel::prelude::*;
 use ringfence::{Completion, Errno, Queue, Timeline};
 
 use crate::rig::channel::Channel;
-use crate::rig::hooks::in_hard_irq;
-use crate::rig::thread::Meeting;
+use crate::rig::hooks::{in_hard_irq, Chained};
 use crate::rig::{done, eventually, many, on_signal, submit, thread, Does, Mock, Rig, What};
 
 /// Kicking the worker allocated, under a lock and in fence callbacks. Here the kick comes from a
@@ -228,38 +227,39 @@ pub(crate) fn dependency_signals_during_submit() -> Result {
     rig.finish()
 }
 
-/// And several, the first of which signal while the last are being registered.
-pub(crate) fn dependencies_signal_during_submit() -> Result {
+/// The same for certain: one dependency signals while the next is being registered.
+pub(crate) fn dependency_signals_between_two_registrations() -> Result {
     let rig = Rig::new()?;
-    let queue = rig.build(Queue::<Mock>::builder(c"q").bypass(true))?;
-    // Of one timeline, only the latest would count.
-    let timelines = many(16, |_| Timeline::new(c"test", c"t", GFP_KERNEL))?;
-    for tag in 0..200 {
-        let mut job = queue.prepare(rig.gpu.done(tag), 1, GFP_KERNEL)?;
-        let signallers = many(16, |at| {
-            let (signaller, open) = timelines[at as usize].signaller(GFP_KERNEL)?;
-            job.depends_on(&open, GFP_KERNEL)?;
-            Ok(signaller)
-        })?;
-        let meeting = Meeting::of(2);
-        let failed = tag % 32;
-        let theirs = || {
-            meeting.meet()?;
-            for (at, signaller) in signallers.into_iter().enumerate() {
-                let fails = at as u64 == failed;
-                signaller.signal(if fails { Err(Errno::EIO) } else { Ok(()) });
+    let timeline = Timeline::new(c"test", c"t", GFP_KERNEL)?;
+    for (bypass, later) in [(false, 0), (true, 0), (false, 2), (true, 2)] {
+        let queue = rig.build(Queue::<Mock>::builder(c"q").bypass(bypass))?;
+        for tag in 0..20 {
+            let (signaller, first) = timeline.signaller(GFP_KERNEL)?;
+            let next = Chained::to(signaller)?;
+            let mut job = queue.prepare(rig.gpu.done(tag), 1, GFP_KERNEL)?;
+            job.depends_on(&first, GFP_KERNEL)?;
+            job.depends_on(&next.0, GFP_KERNEL)?;
+            // And some that nothing happens to until then.
+            let others = many(later, |_| {
+                let other = Timeline::new(c"test", c"other", GFP_KERNEL)?;
+                let (signaller, fence) = other.signaller(GFP_KERNEL)?;
+                job.depends_on(&fence, GFP_KERNEL)?;
+                Ok(signaller)
+            })?;
+            let fence = job.submit();
+            ensure_eq!(first.status(), Some(Ok(())));
+            ensure_eq!(next.0.status(), None);
+            ensure_eq!(fence.status(), None);
+            drop(next);
+            for other in others {
+                ensure_eq!(fence.status(), None);
+                other.signal(Ok(()));
             }
-            Ok(())
-        };
-        let ours = || {
-            meeting.meet()?;
-            Ok(job.submit())
-        };
-        let ((), fence) = thread::beside(theirs, ours)?;
-        let result = if failed < 16 { Err(Errno::EIO) } else { Ok(()) };
-        ensure_eq!((tag, done(&fence)?), (tag, result));
+            ensure_eq!(done(&fence)?, Ok(()));
+        }
+        drop(queue);
     }
-    drop((queue, timelines));
+    drop(timeline);
     rig.finish()
 }
 
@@ -271,5 +271,5 @@ suite! { ringfence_jobqueue of jobqueue {
     jobqueue_5_lock_order_of_queue_and_fence,
     jobqueue_6_credits_taken_after_run,
     dependency_signals_during_submit,
-    dependencies_signal_during_submit,
+    dependency_signals_between_two_registrations,
 } }

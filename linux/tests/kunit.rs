@@ -26,6 +26,7 @@ mod load;
 mod plant;
 mod recovery;
 mod resets;
+mod unbind;
 
 module! {
     type: Suites,
@@ -33,6 +34,12 @@ module! {
     authors: ["The Ringfence authors"],
     description: "KUnit tests of ringfence",
     license: "Dual MIT/GPL",
+    params: {
+        plant: u32 {
+            default: 0,
+            description: "A mistake to make on purpose: 1 to 4, see linux/tests/plant.rs",
+        },
+    },
 }
 
 struct Suites;

@@ -362,4 +362,5 @@ suite! { ringfence_limits of limits {
     ring_does_not_grow_for_atomic_memory,
     ring_is_grown_by_several_at_once,
     last_growth_is_for_all,
+    last_rooms_are_for_all,
 } }

@@ -27,8 +27,7 @@ mod random;
 mod stops;
 #[path = "stress/submit.rs"]
 mod submit;
-#[allow(dead_code)]
-#[path = "rig/thread.rs"]
+#[path = "stress/thread.rs"]
 mod thread;
 #[path = "stress/watch.rs"]
 mod watch;

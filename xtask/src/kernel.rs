@@ -39,12 +39,18 @@ pub(crate) enum Command {
         /// Which suites, or `suite.test`.
         #[arg(long, default_value = "ringfence*")]
         filter: String,
+        /// A mistake to make on purpose, which must turn the run red.
+        #[arg(long, value_enum)]
+        plant: Option<suites::Plant>,
     },
     /// Stresses the modules in the kernel that watches, and loads and unloads a driver at work.
     Stress {
         /// For how long.
         #[arg(long, default_value_t = 60)]
         seconds: u32,
+        /// How often the driver is loaded and unloaded with jobs in flight.
+        #[arg(long, default_value_t = 100)]
+        cycles: u32,
     },
     /// Measures against `drm_sched`, on one CPU and on two.
     Bench {
@@ -80,8 +86,12 @@ pub(crate) fn run(command: &Command) -> Result<(), Failed> {
     let began = Instant::now();
     let mut workshop = Workshop::open()?;
     let done = match command {
-        Command::Test { debug, filter } => suites::run(&mut workshop, Kind::of(*debug), filter),
-        Command::Stress { seconds } => stress::run(&mut workshop, *seconds),
+        Command::Test {
+            debug,
+            filter,
+            plant,
+        } => suites::run(&mut workshop, Kind::of(*debug), filter, *plant),
+        Command::Stress { seconds, cycles } => stress::run(&mut workshop, *seconds, *cycles),
         Command::Bench { json, rounds } => bench::run(&mut workshop, *json, *rounds),
         Command::Shell { debug } => shell(&mut workshop, Kind::of(*debug)),
         Command::Lint => lint::run(&mut workshop),

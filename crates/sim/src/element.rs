@@ -51,7 +51,15 @@ pub(crate) fn keep(core: &mut Core, job: JobId, payload: Option<u64>) {
 /// Moves the line into storage of so many elements. False if that is refused.
 pub(crate) fn move_into(core: &mut Core, entries: usize) -> Result<bool, String> {
     let before = core.capacity();
-    match core.move_into(storage(entries)) {
+    let mut storage = storage(entries);
+    if let Some(used) = core.element(core.oldest()) {
+        // Whatever storage has been used for, its entries are free in the end.
+        storage.fill(Element {
+            payload: None,
+            ..*used
+        });
+    }
+    match core.move_into(storage) {
         Ok(old) if old.len() as u64 != before => {
             Err("the storage given back is not the old".into())
         }

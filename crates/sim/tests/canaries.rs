@@ -17,7 +17,7 @@ use stories::{Story, STORIES};
 /// Within how many seeds each bug must be found: at least ten times what it takes on the average, so
 /// that a change of what seeds draw does not matter.
 #[rustfmt::skip]
-const WITHIN: [(Canary, u64); 54] = [
+const WITHIN: [(Canary, u64); 56] = [
     (Canary::JobsLeakAtTeardown, 100),
     (Canary::CloseBoundIgnored, 100),
     (Canary::CancelledOutOfOrder, 100),
@@ -72,6 +72,8 @@ const WITHIN: [(Canary, u64); 54] = [
     (Canary::RecoveryNotTold, 1000),
     (Canary::RestartForgotten, 100),
     (Canary::BanIgnored, 100),
+    (Canary::MovedJobForgotten, 100),
+    (Canary::RoomPutBackTwice, 100),
 ];
 
 fn with(canary: Canary) -> Options {

@@ -60,6 +60,7 @@ fn machine(queues: usize) -> Scenario {
             ..Config::default()
         },
         reap_in_irq: false,
+        signals_first: false,
         ring: 8,
         policy: ClosePolicy::Drain,
         patience: Patience::AsksForReset,

@@ -9,6 +9,8 @@ mod host;
 mod line;
 #[path = "scenarios/recovery.rs"]
 mod recovery;
+#[path = "scenarios/rooms.rs"]
+mod rooms;
 #[path = "scenarios/teardown.rs"]
 mod teardown;
 #[path = "scenarios/timeouts.rs"]
@@ -29,9 +31,10 @@ macro_rules! scenarios {
 pub(crate) use scenarios;
 
 /// All stories, by name.
-const SCENARIOS: [&[Scenario]; 4] = [
+const SCENARIOS: [&[Scenario]; 5] = [
     line::SCENARIOS,
     recovery::SCENARIOS,
+    rooms::SCENARIOS,
     teardown::SCENARIOS,
     timeouts::SCENARIOS,
 ];

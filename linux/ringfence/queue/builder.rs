@@ -26,6 +26,7 @@ pub struct Builder<'a> {
     name: &'a CStr,
     config: Config,
     capacity: usize,
+    entries: usize,
     timeout: Timeout,
     close_policy: ClosePolicy,
     client: u64,
@@ -65,6 +66,7 @@ impl<'a> Builder<'a> {
             name,
             config: Config::default(),
             capacity: 512,
+            entries: ENTRIES_FIRST,
             timeout: Timeout::Inherit,
             close_policy: ClosePolicy::Cancel,
             client: 0,
@@ -75,6 +77,13 @@ impl<'a> Builder<'a> {
     /// The ring begins small and grows at prepare.
     pub fn capacity(mut self, jobs: usize) -> Self {
         self.capacity = jobs;
+        self
+    }
+
+    /// With how many entries the ring begins: a power of two from 2 to the capacity; 4 if not said. For
+    /// queues whose jobs are prepared where the ring cannot grow.
+    pub fn entries(mut self, entries: usize) -> Self {
+        self.entries = entries;
         self
     }
 
@@ -182,7 +191,7 @@ impl<'a> Builder<'a> {
         }
         self.config.timeout = self.timeout.or(device.scope.timeout()).span();
         let no_memory = |_: Error| BuildError::NoMemory;
-        let ring = Ring::new(self.capacity.min(ENTRIES_FIRST), flags).map_err(no_memory)?;
+        let ring = Ring::new(self.capacity.min(self.entries), flags).map_err(no_memory)?;
         let core = Core::<D>::new(self.config, ring).map_err(BuildError::Config)?;
         let device_name = device.scope.c_name();
         let timeline = Timeline::new(device_name, self.name, flags).map_err(no_memory)?;

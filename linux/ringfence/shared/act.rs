@@ -10,7 +10,7 @@ use ringfence_core::{self as core_queue, JobId, Outcome, Time, Visit};
 
 use super::batch::{Action, Batch, Few};
 use super::{read, Ref, Shared, State};
-use crate::callback;
+use crate::callback::{self, Marking};
 use crate::clock::LazyNow;
 use crate::dependency::HardwareWait;
 use crate::driver::{Answer, Driver, Submission, TimedOutJob};
@@ -108,8 +108,9 @@ impl<D: Driver> Ref<D> {
                     reports.list.push(Report::Signalled(id));
                 }
                 Action::Run { id, job } => {
-                    if !D::RUNS_WITH_IRQS_OFF {
-                        irqs.restore();
+                    match D::RUNS_WITH_IRQS_OFF {
+                        true => irqs.turn_off(),
+                        false => irqs.restore(),
                     }
                     // SAFETY: It is lent to this visit, which answers once it has.
                     unsafe { self.run(id, job, &mut reports, traced) };
@@ -129,9 +130,7 @@ impl<D: Driver> Ref<D> {
                 plain => self.do_plain(plain, irqs),
             }
         }
-        if batch.is_full() {
-            irqs.breathe();
-        }
+        irqs.did(batch.len());
         batch.clear();
         reports
     }
@@ -288,9 +287,11 @@ impl<D: Driver> Ref<D> {
         self.inside(|| driver.timed_out(asked).0)
     }
 
-    /// Calls a driver callback.
+    /// Calls a driver callback with interrupts on.
     #[inline]
     pub(super) fn inside<R>(&self, callback: impl FnOnce() -> R) -> R {
+        // Where run marks nothing, nobody looks for marks but while there is one.
+        let _marking = D::RUNS_WITH_IRQS_OFF.then(Marking::new);
         let mark = callback::enter();
         // SAFETY: A thread has itself.
         self.inside

@@ -89,6 +89,12 @@ impl<T: Copy> Few<T> {
     }
 
     #[inline]
+    pub(super) fn len(&self) -> u32 {
+        // At most `BATCH`.
+        self.len as u32
+    }
+
+    #[inline]
     pub(super) fn clear(&mut self) {
         self.len = 0;
     }

@@ -3,9 +3,11 @@
 
 use core::ffi::c_void;
 
+use kernel::bindings;
 use kernel::prelude::*;
+use kernel::sync::aref::ARef;
 
-use ringfence::Fence;
+use ringfence::{Fence, Signaller};
 
 /// A trace event, as `hooks.h` says.
 #[repr(C)]
@@ -25,6 +27,10 @@ pub(crate) struct Event {
 extern "C" {
     fn hooks_in_hard_irq(func: unsafe extern "C" fn(*mut c_void), arg: *mut c_void) -> bool;
     fn hooks_in_task() -> bool;
+    fn hooks_fence(
+        func: unsafe extern "C" fn(*mut c_void),
+        arg: *mut c_void,
+    ) -> *mut bindings::dma_fence;
     fn hooks_trace_begin() -> i32;
     fn hooks_trace_end(events: *mut Event, room: u32) -> u32;
 }
@@ -141,6 +147,40 @@ pub(crate) fn in_hard_irq<R: Send>(body: impl FnOnce() -> R + Send) -> Result<R>
     let (hard, result) = run(body);
     ensure!(hard);
     result.ok_or(EINVAL)
+}
+
+/// A fence that signals another when somebody first registers with it, and itself when dropped.
+pub(crate) struct Chained(pub(crate) ARef<Fence>);
+
+impl Chained {
+    /// Must be registered with, once.
+    pub(crate) fn to(other: Signaller) -> Result<Self> {
+        /// # Safety
+        ///
+        /// `arg` is a box that nobody else has.
+        unsafe extern "C" fn signal(arg: *mut c_void) {
+            // SAFETY: Says the caller.
+            KBox::into_inner(unsafe { KBox::from_raw(arg.cast::<Signaller>()) }).signal(Ok(()));
+        }
+
+        let other = KBox::into_raw(KBox::new(other, GFP_KERNEL)?);
+        // SAFETY: The box is given away: `signal` is called once.
+        match unsafe { Fence::from_count(hooks_fence(signal, other.cast())) } {
+            Some(fence) => Ok(Self(fence)),
+            None => {
+                // SAFETY: It was not given away.
+                drop(unsafe { KBox::from_raw(other) });
+                Err(ENOMEM)
+            }
+        }
+    }
+}
+
+impl Drop for Chained {
+    fn drop(&mut self) {
+        // SAFETY: A fence of ours, which nobody else signals.
+        unsafe { bindings::dma_fence_signal(self.0.as_raw()) };
+    }
 }
 
 /// Whether this is a task with interrupts on.

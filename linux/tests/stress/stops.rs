@@ -26,7 +26,7 @@ impl<const I: bool> Client<I> {
 
     /// Stops a queue, and does this and that to it.
     pub(crate) fn stop(&mut self) -> Result {
-        let Some((index, line)) = self.world.line(&mut self.random) else {
+        let Some((_, line)) = self.world.line(&mut self.random) else {
             return Ok(());
         };
         let mut guard = match line.queue.stop() {
@@ -39,7 +39,7 @@ impl<const I: bool> Client<I> {
         count(Kind::stops);
         let calls = look(&mut guard);
         self.linger();
-        self.meanwhile(index, &line)?;
+        self.meanwhile(&line)?;
         let now = look(&mut guard);
         if now != calls {
             broken!("{} callbacks in a stopped queue", now - calls);
@@ -64,9 +64,9 @@ impl<const I: bool> Client<I> {
     }
 
     /// What may be done to a queue while it is stopped, and what may not.
-    fn meanwhile(&mut self, index: usize, line: &Line<I>) -> Result {
+    fn meanwhile(&mut self, line: &Line<I>) -> Result {
         match self.random.below(12) {
-            0 => self.submit_to(index, line)?,
+            0 => self.submit_to(line)?,
             1 => self.finish_some()?,
             2 => line.queue.suspend(),
             3 => _ = line.queue.resume(),

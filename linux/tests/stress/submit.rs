@@ -23,10 +23,10 @@ use crate::work::Work;
 use crate::world::Line;
 
 impl<const I: bool> Client<I> {
-    /// Makes a job, if its queue takes one.
+    /// Makes a job, if its queue takes one. A queue that takes no more is replaced in its place.
     fn prepare<'line>(
         &mut self,
-        index: usize,
+        index: Option<usize>,
         line: &'line Line<I>,
     ) -> Result<Option<Prepared<'line, Chaos<I>>>> {
         let random = &mut self.random;
@@ -67,7 +67,9 @@ impl<const I: bool> Client<I> {
             // The queue is closed, or worse.
             PrepareError::Refused(_) => {
                 count(Kind::refused);
-                self.world.new_line(index, &mut self.random)?;
+                if let Some(index) = index {
+                    self.world.new_line(index, &mut self.random)?;
+                }
             }
         }
         Ok(None)
@@ -86,7 +88,7 @@ impl<const I: bool> Client<I> {
     }
 
     /// Submits one job, and watches it.
-    fn submit(&mut self, index: usize, line: &Line<I>) -> Result {
+    fn submit(&mut self, index: Option<usize>, line: &Line<I>) -> Result {
         if !self.has_room() {
             return self.finish_some();
         }
@@ -116,14 +118,15 @@ impl<const I: bool> Client<I> {
             return Ok(());
         };
         for _ in 0..1 + self.random.below(4) {
-            self.submit(index, &line)?;
+            self.submit(Some(index), &line)?;
         }
         Ok(())
     }
 
     /// Submits one job to a queue that this thread has stopped.
-    pub(crate) fn submit_to(&mut self, index: usize, line: &Line<I>) -> Result {
-        self.submit(index, line)
+    pub(crate) fn submit_to(&mut self, line: &Line<I>) -> Result {
+        // Not replaced, dead or alive: that may end the device, which this thread has stopped.
+        self.submit(None, line)
     }
 
     /// Leaves a job for an interrupt to submit.
@@ -132,7 +135,7 @@ impl<const I: bool> Client<I> {
             return Ok(());
         };
         let watch = Draft::new(&line.order)?;
-        let Some(mut job) = self.prepare(index, &line)? else {
+        let Some(mut job) = self.prepare(Some(index), &line)? else {
             return Ok(());
         };
         if self.random.one_in(3) {
@@ -161,7 +164,7 @@ impl<const I: bool> Client<I> {
                 return self.finish_some();
             }
             let watch = Draft::new(&line.order)?;
-            if let Some(job) = self.prepare(*index, line)? {
+            if let Some(job) = self.prepare(Some(*index), line)? {
                 *place = Some((job, watch));
             }
         }

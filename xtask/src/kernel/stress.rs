@@ -7,10 +7,8 @@ use super::boot::Boot;
 use super::build::{Kind, Workshop};
 use crate::run::Failed;
 
-/// How often the driver comes and goes.
-const CYCLES: u32 = 100;
-
-pub(crate) fn run(workshop: &mut Workshop, seconds: u32) -> Result<(), Failed> {
+/// `cycles`: how often the driver comes and goes.
+pub(crate) fn run(workshop: &mut Workshop, seconds: u32, cycles: u32) -> Result<(), Failed> {
     let kernel = workshop.kernel(Kind::Debug)?;
     workshop.modules(&kernel)?;
     kernel.wants(&["ringfence", "ringfence_stress", "ringfence_mock_gpu"])?;
@@ -20,11 +18,11 @@ pub(crate) fn run(workshop: &mut Workshop, seconds: u32) -> Result<(), Failed> {
         script: "stress",
         settings: vec![
             ("RINGFENCE_SECONDS", seconds.to_string()),
-            ("RINGFENCE_CYCLES", CYCLES.to_string()),
+            ("RINGFENCE_CYCLES", cycles.to_string()),
         ],
         arguments: vec!["kunit.enable=0".to_owned()],
         processors: 2,
-        limit: Duration::from_secs(2 * u64::from(seconds) + 600),
+        limit: Duration::from_secs(2 * u64::from(seconds) + 10 * u64::from(cycles) + 200),
     };
     let log = workshop.boot(&kernel, &boot)?;
     for line in log
@@ -37,7 +35,7 @@ pub(crate) fn run(workshop: &mut Workshop, seconds: u32) -> Result<(), Failed> {
     // A script that skipped something would come to its end, too.
     for wanted in [
         "ringfence_stress: done".to_owned(),
-        format!("ringfence-boot: {CYCLES} cycles"),
+        format!("ringfence-boot: {cycles} cycles"),
     ] {
         if !log.says(&wanted) {
             let path = workshop.steps.log(step);
@@ -45,7 +43,7 @@ pub(crate) fn run(workshop: &mut Workshop, seconds: u32) -> Result<(), Failed> {
         }
     }
     println!(
-        "{seconds} s of stress, {CYCLES} cycles of insmod and rmmod: nothing to complain about"
+        "{seconds} s of stress, {cycles} cycles of insmod and rmmod: nothing to complain about"
     );
     Ok(())
 }

@@ -25,7 +25,26 @@ const VIOLATIONS: [(&str, &str); 3] = [
     ("use-after-free", "BUG: KASAN: slab-use-after-free"),
 ];
 
-pub(crate) fn run(workshop: &mut Workshop, kind: Kind, filter: &str) -> Result<(), Failed> {
+/// A mistake to make on purpose in a test: a run that stays green with one sees nothing. The numbers are
+/// those of `linux/tests/plant.rs`.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Plant {
+    /// A fence that nobody signals.
+    LeakedFence = 1,
+    /// A mutex under a spin lock.
+    SleepUnderTheLock = 2,
+    /// `GFP_KERNEL` in a run callback.
+    AllocationInASignallingSection = 3,
+    /// The second fence of a timeline before the first.
+    SignalOutOfOrder = 4,
+}
+
+pub(crate) fn run(
+    workshop: &mut Workshop,
+    kind: Kind,
+    filter: &str,
+    plant: Option<Plant>,
+) -> Result<(), Failed> {
     let kernel = workshop.kernel(kind)?;
     workshop.modules(&kernel)?;
     if kind == Kind::Debug {
@@ -36,7 +55,10 @@ pub(crate) fn run(workshop: &mut Workshop, kind: Kind, filter: &str) -> Result<(
     let boot = Boot {
         step: &step,
         script: "test",
-        settings: Vec::new(),
+        settings: plant
+            .map(|plant| ("RINGFENCE_PLANT", (plant as u32).to_string()))
+            .into_iter()
+            .collect(),
         arguments: ["kunit.enable=1", "kunit.autorun=1"]
             .map(str::to_owned)
             .into_iter()

@@ -15,7 +15,7 @@ impl Judge {
         entries: usize,
         got: u32,
     ) -> Verdict {
-        let free = entries - self.live().len() - rooms;
+        let free = entries.saturating_sub(self.live().len() + rooms);
         let want = match self.lifecycle() {
             Lifecycle::Open => (most as usize).min(free),
             Lifecycle::Closing(_) | Lifecycle::Killed(_) | Lifecycle::Banned => 0,

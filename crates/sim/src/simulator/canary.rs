@@ -136,6 +136,10 @@ canaries! {
     RestartForgotten = "restart-forgotten",
     /// Repeated guilt has no consequence.
     BanIgnored = "ban-ignored",
+    /// A ring that grows forgets the jobs that do not keep their places.
+    MovedJobForgotten = "moved-job-forgotten",
+    /// Rooms that were set aside are given back twice.
+    RoomPutBackTwice = "room-put-back-twice",
 }
 
 impl fmt::Display for Canary {

@@ -115,6 +115,25 @@ sights! {
     }
 }
 
+sights! {
+    /// What a host does about rooms and rings, and how it visits.
+    Hosted {
+        SetAside = "rooms set aside",
+        NoneLeft = "rooms set aside: none left",
+        NotOpen = "rooms set aside: refused, not open",
+        Aside = "room set aside used",
+        AsideLate = "room set aside used after close",
+        AsideCost = "room set aside refused: cost",
+        PutBack = "rooms put back",
+        PutBackLate = "rooms put back after close",
+        Grown = "ring grown with jobs in line",
+        Shrunk = "ring shrunk with jobs in line",
+        TooShort = "ring refused: too short for what is in line",
+        NoRing = "ring refused: no length of a ring",
+        SignalsFirst = "signals taken before anything else",
+    }
+}
+
 /// Events of a job that come from outside of core, whatever the job's state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -208,6 +227,7 @@ pub struct SimCoverage {
     faults: [u64; Fault::NAMES.len()],
     recoveries: [u64; Recovered::NAMES.len()],
     ends: [u64; End::NAMES.len()],
+    hosted: [u64; Hosted::NAMES.len()],
 }
 
 impl Default for SimCoverage {
@@ -219,6 +239,7 @@ impl Default for SimCoverage {
             faults: [0; Fault::NAMES.len()],
             recoveries: [0; Recovered::NAMES.len()],
             ends: [0; End::NAMES.len()],
+            hosted: [0; Hosted::NAMES.len()],
         }
     }
 }
@@ -244,11 +265,12 @@ impl SimCoverage {
         add(&mut self.faults, &other.faults);
         add(&mut self.recoveries, &other.recoveries);
         add(&mut self.ends, &other.ends);
+        add(&mut self.hosted, &other.hosted);
     }
 
     /// All there is to be seen, seen or not. The groups are `state x event` (every legal step of
     /// core's table, and every event from outside in every state that it can meet),
-    /// `effect x context`, `fault`, `recovery` and `outcome`.
+    /// `effect x context`, `fault`, `recovery`, `outcome` and `host`.
     pub fn rows(&self) -> Vec<CoverageRow> {
         let mut rows = Vec::new();
         let mut row = |group, name: String, count| rows.push(CoverageRow { group, name, count });
@@ -276,10 +298,11 @@ impl SimCoverage {
                 }
             }
         }
-        let lists: [(&'static str, &[u64], &[&str]); 3] = [
+        let lists: [(&'static str, &[u64], &[&str]); 4] = [
             ("fault", &self.faults, Fault::NAMES),
             ("recovery", &self.recoveries, Recovered::NAMES),
             ("outcome", &self.ends, End::NAMES),
+            ("host", &self.hosted, Hosted::NAMES),
         ];
         for (group, counts, names) in lists {
             for (count, name) in counts.iter().zip(names) {
@@ -326,5 +349,10 @@ impl SimCoverage {
     #[inline]
     pub(crate) fn end(&mut self, what: End) {
         self.ends[what as usize] += 1;
+    }
+
+    #[inline]
+    pub(crate) fn hosted(&mut self, what: Hosted) {
+        self.hosted[what as usize] += 1;
     }
 }

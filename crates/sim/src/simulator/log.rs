@@ -30,7 +30,13 @@ events! {
     Prepare = "prepare",
     /// It let a prepared one go.
     Release = "release",
-    /// It armed one.
+    /// The host set rooms aside for jobs to come.
+    SetAside = "set-aside",
+    /// It gave some of them back.
+    PutBack = "put-back",
+    /// It moved the line into other storage.
+    MoveInto = "move-into",
+    /// A client armed a prepared job.
     Arm = "arm",
     /// It submitted one.
     Submit = "submit",

@@ -8,7 +8,7 @@ use ringfence_core::{ClosePolicy, Context};
 use super::scenario::{Reach, Scenario};
 use crate::op::{Op, Pick};
 use crate::prng::Prng;
-use crate::swarm::draw_walk;
+use crate::swarm::{draw_move, draw_put_back, draw_set_aside, draw_walk};
 
 /// What is done from inside a driver callback or a fence callback.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +100,7 @@ pub struct SimPlan {
 }
 
 /// How many kinds of operation [`draw`] knows.
-const KINDS: usize = 34;
+const KINDS: usize = 37;
 
 /// How often each kind comes in an even mixture, in the order of [`draw`].
 #[rustfmt::skip]
@@ -115,6 +115,8 @@ const EVEN: [u16; KINDS] = [
     1, 1, 1, 1, 2, 8, 1,
     // Stop Start Walk Recovery Recover Firmware Gone Stray Resource
     3, 8, 8, 12, 2, 1, 1, 3, 2,
+    // SetAside PutBack MoveInto
+    4, 1, 2,
 ];
 
 /// Kinds that end something for good, with their chance in percent when they are drawn.
@@ -302,6 +304,7 @@ fn draw_queue_op(prng: &mut Prng, kind: usize, style: &Style) -> Op {
             cost: prng.byte() & style.cost_bits,
             timeout: prng.pick(&[0, 0, 0, 1, 5, 30]),
             on_error: prng.pick(&[0, 0, 1, 2]),
+            aside: prng.chance(70),
         },
         2 => Op::Release(prng.byte()),
         3 => Op::Arm(prng.byte()),
@@ -344,6 +347,9 @@ fn draw_queue_op(prng: &mut Prng, kind: usize, style: &Style) -> Op {
             ok: prng.chance(80),
         },
         33 => Op::Resource(style.pick(prng)),
+        34 => draw_set_aside(prng),
+        35 => draw_put_back(prng),
+        36 => draw_move(prng),
         _ => Op::Push {
             cost: prng.byte() & style.cost_bits,
             open: style.open(prng),

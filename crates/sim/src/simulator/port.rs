@@ -4,17 +4,20 @@
 mod bugs;
 
 use ringfence_core::{
-    Attempt, Cancelled, ClosePolicy, Completed, Config, ConfigError, Context, Effect, Entry, Errno,
-    JobId, PrepareError, Queue, Refused, ReplayOutcome, Request, Reservation, RunOutcome, Standing,
-    State, Time, TimeoutOutcome, Visit, Walked, WorkerRest,
+    Attempt, Cancelled, ClosePolicy, Completed, Config, ConfigError, Context, Effect, Errno, JobId,
+    PrepareError, Queue, Refused, ReplayOutcome, Request, Reservation, RunOutcome, Standing, State,
+    Terms, Time, TimeoutOutcome, Visit, Walked, WorkerRest,
 };
 
 use super::canary::{Canary, Plant};
+use crate::element::{self, Core};
 
 /// One core queue as the modelled host sees it.
 #[derive(Debug)]
 pub(crate) struct Port {
-    core: Queue<Vec<Entry>>,
+    core: Core,
+    /// What the queue makes of requests, kept since it was made.
+    terms: Terms,
     plant: Plant,
     memory: bugs::Memory,
 }
@@ -27,12 +30,13 @@ impl Port {
         plant: Plant,
     ) -> Result<Self, ConfigError> {
         let config = bugs::config(plant, config);
-        let mut core = Queue::new(config, vec![Entry::FREE; entries])?;
+        let mut core = Queue::new(config, element::storage(entries))?;
         if reap_in_irq || plant.is(Canary::DropInInterrupt) {
             core.allow_reap_in_irq();
         }
         let memory = bugs::Memory::default();
         Ok(Self {
+            terms: core.terms(),
             core,
             plant,
             memory,
@@ -40,16 +44,36 @@ impl Port {
     }
 
     /// Core, for looking only.
-    pub(crate) fn look(&self) -> &Queue<Vec<Entry>> {
+    pub(crate) fn look(&self) -> &Core {
         &self.core
     }
 
     #[inline]
     pub(crate) fn next(&mut self, visit: &mut Visit, now: Time) -> Option<Effect> {
-        let effect = self.core.next(visit, now);
+        let effect = self.ask(visit, now);
         match self.plant.planted() {
             None => effect,
             Some(canary) => self.spoil(canary, effect, visit, now),
+        }
+    }
+
+    /// Of core, with the payload taken out where it is to be dropped.
+    #[inline]
+    fn ask(&mut self, visit: &mut Visit, now: Time) -> Option<Effect> {
+        let effect = self.core.next(visit, now);
+        if let Some(Effect::Reap { job }) = effect {
+            element::keep(&mut self.core, job, None);
+        }
+        effect
+    }
+
+    /// As [`Self::next`], but signals only.
+    #[inline]
+    pub(crate) fn next_signal(&mut self, visit: &mut Visit, now: Time) -> Option<Effect> {
+        let effect = self.core.next_signal(visit, &mut { now });
+        match self.plant.planted() {
+            Some(canary) if effect.is_some() => self.spoil(canary, effect, visit, now),
+            _ => effect,
         }
     }
 
@@ -74,12 +98,39 @@ impl Port {
         self.core.prepare(request)
     }
 
+    /// A job gets a room that was set aside.
+    pub(crate) fn prepare_aside(&self, request: Request) -> Result<Reservation, PrepareError> {
+        self.terms.reservation(request)
+    }
+
+    pub(crate) fn set_aside(&mut self, most: u32) -> u32 {
+        self.core.set_aside(most)
+    }
+
+    pub(crate) fn put_back(&mut self, rooms: u32) {
+        self.core.put_back(rooms);
+        if self.plant.is(Canary::RoomPutBackTwice) {
+            element::put_back_again(&mut self.core, rooms);
+        }
+    }
+
+    pub(crate) fn move_into(&mut self, elements: usize) -> Result<bool, String> {
+        let before = self.core.capacity();
+        let moved = element::move_into(&mut self.core, elements)?;
+        if moved && self.plant.is(Canary::MovedJobForgotten) {
+            element::forget_moved(&mut self.core, before);
+        }
+        Ok(moved)
+    }
+
     pub(crate) fn release(&mut self, room: Reservation) {
         self.core.release(room);
     }
 
     pub(crate) fn arm(&mut self, room: Reservation) -> Result<JobId, Refused> {
-        self.core.arm(room)
+        let job = self.core.arm(room)?;
+        element::keep(&mut self.core, job, Some(job.seqno()));
+        Ok(job)
     }
 
     pub(crate) fn submit(

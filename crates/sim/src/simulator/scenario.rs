@@ -54,6 +54,8 @@ pub struct Shape {
     pub config: Config,
     /// Whether payloads may be dropped in interrupts.
     pub reap_in_irq: bool,
+    /// Whether its visits signal all they can before they ask what else there is.
+    pub signals_first: bool,
     /// How many jobs the ring holds.
     pub ring: u8,
     /// How it is closed in the end.
@@ -162,6 +164,7 @@ fn draw_shape(prng: &mut Prng, (low, high): (u32, u32)) -> Shape {
         entries: 1 << prng.between(low, high),
         config,
         reap_in_irq: prng.chance(25),
+        signals_first: prng.chance(50),
         ring: prng.pick(&[1, 2, 4, 16]),
         policy: prng.pick(&[ClosePolicy::Cancel, ClosePolicy::Drain]),
         patience: prng.pick(&[

@@ -5,13 +5,14 @@
 use std::fmt;
 
 use ringfence_core::{
-    Attempt, Cancelled, ClosePolicy, Completed, Context, Effect, Entry, Errno, JobId, PrepareError,
-    Queue, Refused, ReplayOutcome, Request, Reservation, RunOutcome, Standing, Time,
-    TimeoutOutcome, Visit, Walked, WorkerRest,
+    Attempt, Cancelled, ClosePolicy, Completed, Context, Effect, Errno, JobId, PrepareError,
+    Refused, ReplayOutcome, Request, Reservation, RunOutcome, Standing, Time, TimeoutOutcome,
+    Visit, Walked, WorkerRest,
 };
 
 use super::port::Port;
 use super::scenario::Shape;
+use crate::element::Core;
 use crate::judge::{Verdict, VisitId};
 use crate::oracle::Oracle;
 
@@ -35,7 +36,7 @@ impl Seat {
     }
 
     /// Core, for looking only.
-    pub(crate) fn look(&self) -> &Queue<Vec<Entry>> {
+    pub(crate) fn look(&self) -> &Core {
         self.port.look()
     }
 
@@ -78,6 +79,19 @@ impl Seat {
         got
     }
 
+    #[inline]
+    pub(crate) fn next_signal(
+        &mut self,
+        id: VisitId,
+        context: Context,
+        visit: &mut Visit,
+        now: Time,
+    ) -> Option<Effect> {
+        let got = self.port.next_signal(visit, now);
+        self.same(got, |model| model.next_signal(id, context));
+        got
+    }
+
     pub(crate) fn visit(&self, context: Context) -> Visit {
         self.port.visit(context)
     }
@@ -98,6 +112,31 @@ impl Seat {
         let told = got.as_ref().map(|_| ()).map_err(|error| *error);
         self.same(told, |model| model.prepare(request));
         got
+    }
+
+    /// The queue itself is not asked.
+    pub(crate) fn prepare_aside(&mut self, request: Request) -> Result<Reservation, PrepareError> {
+        let got = self.port.prepare_aside(request);
+        let told = got.as_ref().map(|_| ()).map_err(|error| *error);
+        self.same(told, |model| model.prepare_aside(request));
+        got
+    }
+
+    pub(crate) fn set_aside(&mut self, most: u32) -> u32 {
+        let got = self.port.set_aside(most);
+        self.same(got, |model| model.set_aside(most));
+        got
+    }
+
+    pub(crate) fn put_back(&mut self, rooms: u32) {
+        self.same((), |model| model.put_back(rooms));
+        self.port.put_back(rooms);
+    }
+
+    pub(crate) fn move_into(&mut self, elements: usize) -> Result<bool, String> {
+        let got = self.port.move_into(elements)?;
+        self.same(got, |model| model.move_into(elements));
+        Ok(got)
     }
 
     /// `at` is where the host keeps the room; the last one moves there.

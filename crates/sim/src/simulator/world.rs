@@ -11,6 +11,7 @@ mod driver;
 mod interrupts;
 mod live;
 mod rescue;
+mod rooms;
 mod visits;
 mod whole;
 
@@ -63,7 +64,11 @@ struct Line {
     port: Seat,
     judge: Judge,
     shape: Shape,
+    /// As long as the ring is now.
+    entries: usize,
     rooms: Vec<(Reservation, Wish)>,
+    /// Rooms set aside for jobs to come.
+    aside: u32,
     worker: WorkerIs,
     timer: Option<u64>,
     /// Something has happened since a visit last was told that there is nothing for it.
@@ -161,7 +166,9 @@ impl World {
                 port: Seat::new(port, shape, options.oracle),
                 judge: Judge::new(shape.config, shape.reap_in_irq, facts),
                 shape: *shape,
+                entries: shape.entries,
                 rooms: Vec::new(),
+                aside: 0,
                 worker: WorkerIs::Idle,
                 timer: None,
                 unvisited: false,

@@ -45,6 +45,7 @@ fn shape() -> Shape {
             ..Config::default()
         },
         reap_in_irq: false,
+        signals_first: false,
         ring: 4,
         policy: Drain,
         patience: Patience::Handles,

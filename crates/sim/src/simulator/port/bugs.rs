@@ -52,7 +52,7 @@ impl Port {
         match (canary, effect) {
             (Canary::KickLost, Some(Effect::Kick))
             | (Canary::TimerLost, Some(Effect::ArmTimer { .. }))
-            | (Canary::RecoveryNotTold, Some(Effect::Recover { .. })) => self.core.next(visit, now),
+            | (Canary::RecoveryNotTold, Some(Effect::Recover { .. })) => self.ask(visit, now),
             (Canary::JobsLeakAtTeardown, Some(Effect::Reap { .. })) if !self.is_open() => {
                 self.next(visit, now)
             }

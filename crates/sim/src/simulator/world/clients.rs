@@ -23,7 +23,16 @@ impl World {
                 cost,
                 timeout,
                 on_error,
-            } => self.prepare(queue, cost, timeout, on_error).map(drop),
+                aside,
+            } => self
+                .prepare(queue, cost, timeout, on_error, aside)
+                .map(drop),
+            Op::SetAside(most) => self.set_aside(queue, most),
+            Op::PutBack(most) => {
+                self.put_back(queue, most.into());
+                Ok(())
+            }
+            Op::MoveInto(storage) => self.move_into(queue, storage),
             Op::Release(room) => {
                 self.release(queue, room);
                 Ok(())
@@ -81,9 +90,15 @@ impl World {
         Some(JobId::from_seqno(judge.seqno(index)))
     }
 
-    fn prepare(&mut self, queue: u8, cost: u8, timeout: u8, on_error: u8) -> Result<bool, String> {
-        let line = &mut self.lines[usize::from(queue)];
-        let credits = line.shape.config.credits;
+    fn prepare(
+        &mut self,
+        queue: u8,
+        cost: u8,
+        timeout: u8,
+        on_error: u8,
+        aside: bool,
+    ) -> Result<bool, String> {
+        let credits = self.line(queue).shape.config.credits;
         let request = Request {
             cost: u32::from(cost) % credits.saturating_add(2),
             timeout: match timeout {
@@ -97,10 +112,9 @@ impl World {
                 _ => Some(OnDependencyError::Run),
             },
         };
-        let got = line.port.prepare(request);
+        let got = self.room_for(queue, request, aside)?;
+        let line = &mut self.lines[usize::from(queue)];
         let told = got.as_ref().map(|_| ()).map_err(|error| *error);
-        let (rooms, entries) = (line.rooms.len(), line.shape.entries);
-        line.judge.prepare(request.cost, rooms, entries, told)?;
         let detail = Detail::from(told.map_err(PrepareError::errno));
         match got {
             Ok(room) => {
@@ -209,7 +223,7 @@ impl World {
     }
 
     fn push(&mut self, queue: u8, cost: u8, open: u8) -> Verdict {
-        if !self.prepare(queue, cost, 0, 0)? {
+        if !self.prepare(queue, cost, 0, 0, true)? {
             return Ok(());
         }
         let last = self.line(queue).rooms.len() - 1;

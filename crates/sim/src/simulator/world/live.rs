@@ -48,6 +48,7 @@ impl World {
             while self.line(queue).judge.is_suspended() {
                 self.resume(queue)?;
             }
+            self.put_back(queue, u32::MAX);
             while !self.line(queue).rooms.is_empty() {
                 self.release(queue, 0);
             }
@@ -204,7 +205,7 @@ impl World {
                     "queue {queue}: the device was done with #{seqno} and nobody was told"
                 ));
             }
-            if !line.rooms.is_empty() || line.inside != 0 || line.visits != 0 {
+            if !line.rooms.is_empty() || line.aside != 0 || line.inside != 0 || line.visits != 0 {
                 return Err(format!("queue {queue}: something is left over"));
             }
         }

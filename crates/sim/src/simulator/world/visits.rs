@@ -4,7 +4,7 @@
 use ringfence_core::{Context, Effect, JobId, Outcome, RunOutcome, TimeoutOutcome, WorkerRest};
 
 use super::super::canary::Canary;
-use super::super::coverage::{effect_index, End, Recovered};
+use super::super::coverage::{effect_index, End, Hosted, Recovered};
 use super::super::log::{Detail, Event};
 use super::super::plan::Inside;
 use super::{job_of, HostVisit, World};
@@ -103,6 +103,10 @@ impl World {
 
     /// Takes a batch. A visit that is told nothing and owes nothing is over.
     fn take_or_end(&mut self, at: usize) -> Result<bool, String> {
+        self.keep_none_aside(self.visits[at].queue);
+        if self.signals(at)? {
+            return Ok(true);
+        }
         for _ in 0..self.visits[at].batch {
             if !self.take(at)? {
                 break;
@@ -160,6 +164,26 @@ impl World {
             Detail::Text(text),
         );
         Ok(())
+    }
+
+    /// Takes a batch of signals, where the host asks for those first. False if there is none.
+    fn signals(&mut self, at: usize) -> Result<bool, String> {
+        let (time, visit) = (self.time(), &self.visits[at]);
+        let (queue, id, context) = (visit.queue, visit.id, visit.context);
+        if !self.lines[usize::from(queue)].shape.signals_first {
+            return Ok(false);
+        }
+        for _ in 0..self.visits[at].batch {
+            let visit = &mut self.visits[at];
+            let line = &mut self.lines[usize::from(queue)];
+            let Some(effect) = line.port.next_signal(id, context, &mut visit.core, time) else {
+                break;
+            };
+            visit.todo.push_back(effect);
+            self.taken(queue, id, context, &effect)?;
+            self.coverage.hosted(Hosted::SignalsFirst);
+        }
+        Ok(!self.visits[at].todo.is_empty())
     }
 
     /// Takes one effect; false if there is none.
@@ -390,6 +414,7 @@ impl World {
         };
         let mut core = self.line(queue).port.visit(context);
         self.touched |= 1 << queue;
+        self.keep_none_aside(queue);
         // More than a timer and a kick would be handed out for ever.
         for _ in 0..4 {
             let Some(effect) = self
