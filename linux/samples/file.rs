@@ -52,6 +52,8 @@ struct SyncFile {
     file: *mut bindings::file,
 }
 
+// A file points to a module, which has members without size; nobody passes one by value.
+#[allow(improper_ctypes)]
 extern "C" {
     fn sync_file_create(fence: *mut bindings::dma_fence) -> *mut SyncFile;
     fn sync_file_get_fence(fd: c_int) -> *mut bindings::dma_fence;

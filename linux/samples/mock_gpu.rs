@@ -15,6 +15,7 @@ mod driver;
 mod file;
 mod hardware;
 
+use kernel::debugfs;
 use kernel::faux;
 use kernel::miscdevice::{MiscDeviceOptions, MiscDeviceRegistration};
 use kernel::prelude::*;
@@ -66,6 +67,9 @@ impl Gpu {
 struct MockGpu {
     #[pin]
     files: MiscDeviceRegistration<file::Context>,
+    /// `<debugfs>/ringfence_mock/queues`: every queue, its jobs, their states and ages, its last events.
+    #[pin]
+    queues: debugfs::File<Arc<Gpu>>,
     rest: Bound,
 }
 
@@ -81,6 +85,11 @@ impl kernel::InPlaceModule for MockGpu {
         unsafe { file::GPU.init() };
         try_pin_init!(Self {
             rest: Bound::new(module_parameters::selfload.value() != 0)?,
+            queues <- debugfs::Dir::new(c"ringfence_mock").read_callback_file(
+                c"queues",
+                file::GPU.lock().clone().ok_or(ENODEV)?,
+                &|gpu: &Arc<Gpu>, out: &mut kernel::fmt::Formatter<'_>| gpu.device.snapshot(out),
+            ),
             files <- MiscDeviceRegistration::register(MiscDeviceOptions { name: c"ringfence_mock" }),
         })
     }

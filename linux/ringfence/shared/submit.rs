@@ -7,7 +7,7 @@ use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use ringfence_core::{Context, JobId, Reservation};
 
-use super::{Ref, Shared, State};
+use super::{Ref, State};
 use crate::clock::CoarseNow;
 use crate::dependency::Dependencies;
 use crate::driver::Driver;

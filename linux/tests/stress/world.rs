@@ -87,8 +87,8 @@ impl<const I: bool> World<I> {
     pub(crate) fn new(random: &mut Random) -> Result<Arc<Self>> {
         let world = Self {
             hardware: Hardware::new()?,
-            scopes: [const { () }; SCOPES].map(|()| Lock::new(None)),
-            lines: [const { () }; LINES].map(|()| Lock::new(None)),
+            scopes: core::array::from_fn(|_| Lock::new(None)),
+            lines: core::array::from_fn(|_| Lock::new(None)),
             fences: Lock::new([const { None }; POOL]),
             numbers: Atomic::new(0),
             over: Atomic::new(0),

@@ -336,14 +336,16 @@ pub(crate) fn stop_and_unbind_in_a_payload_drop() -> Result {
                 false => stopped.stop().is_ok(),
             });
         })?;
+        let (signaller, open) = Timeline::new(c"test", c"t", GFP_KERNEL)?.signaller(GFP_KERNEL)?;
         let fence = submit(&queue, work, &[])?;
+        let behind = submit(&queue, rig.gpu.done(2), &[&open])?;
         rig.gpu.wait_running(1)?;
         // The one worker is busy; then it finds both, a payload to drop and a job to run.
         let (work, go) = blocks(&rig, 100)?;
         let blocking = submit(&busy, work, &[])?;
         rig.gpu.wait_for(100, What::RunBegins)?;
         rig.gpu.take(1)?.complete_in_irq(Ok(()));
-        let behind = submit(&queue, rig.gpu.done(2), &[])?;
+        signaller.signal(Ok(()));
         drop(go);
         // Whatever the answer is, there is one.
         ensure!(said.receive()?.is_some());

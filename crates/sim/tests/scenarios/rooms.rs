@@ -18,7 +18,9 @@ const CANCELLED: Outcome = Outcome::Cancelled(Errno::ECANCELED);
 fn move_into(host: &mut Host, entries: usize) -> usize {
     // Storage that has been used for something else will do.
     let used = host.queue.element(host.queue.oldest()).copied();
-    let old = host.queue.move_into(vec![used.expect("an element"); entries]);
+    let old = host
+        .queue
+        .move_into(vec![used.expect("an element"); entries]);
     let old = old.unwrap_or_else(|_| panic!("{entries} elements are enough"));
     let free = format!("{:?}", Entry::FREE);
     assert!(old.iter().all(|entry| format!("{entry:?}") == free));
@@ -147,10 +149,10 @@ crate::scenarios! {
         host.pass(60);
         move_into(&mut host, 32);
         host.pass_and_fire(39);
-        assert!(matches!(host.serve_worker()[..], [Effect::ArmTimer { at }] if at == Time::from_ns(100)));
+        assert_eq!(host.serve_worker(), [Effect::ArmTimer { at: Time::from_ns(100) }]);
         host.pass_and_fire(1);
         let mut worker = host.queue.worker_enters();
-        assert!(matches!(host.take(&mut worker)[..], [Effect::TimedOut { job: other, .. }] if other == job));
+        assert_eq!(host.take(&mut worker), [Effect::TimedOut { job, extensions_left: 2 }]);
         move_into(&mut host, 16);
         let now = host.now;
         host.queue
@@ -299,7 +301,8 @@ crate::scenarios! {
             host.queue.complete(running, Attempt::FIRST, Ok(()));
             host.queue.put_back(1);
             assert_eq!(host.serve_worker(), [
-                completed(running), signal(late, CANCELLED), reap(running), reap(late), Effect::Closed,
+                completed(running), signal(late, CANCELLED),
+                reap(running), reap(late), Effect::Closed,
             ]);
             assert_eq!(host.queue.stats().prepared, 2);
         }
