@@ -524,26 +524,42 @@ impl<D: Driver> Shared<D> {
         &self,
         request: Request,
     ) -> Result<Reservation, ringfence_core::PrepareError> {
+        if !self.take_aside() {
+            return self.prepare_more(request);
+        }
+        self.terms.reservation(request).inspect_err(|_| {
+            // Under the lock: a queue that was closed meanwhile keeps none aside.
+            let _state = self.state.lock();
+            self.aside.add(1, Relaxed);
+        })
+    }
+
+    /// Takes one of the rooms that were set aside, if there is one.
+    #[inline]
+    fn take_aside(&self) -> bool {
         let mut aside = read(&self.aside);
         while aside > 0 {
             match self.aside.cmpxchg(aside, aside - 1, Relaxed) {
-                Ok(_) => {
-                    return self.terms.reservation(request).inspect_err(|_| {
-                        // Under the lock: a queue that was closed meanwhile keeps none aside.
-                        let _state = self.state.lock();
-                        self.aside.add(1, Relaxed);
-                    });
-                }
+                Ok(_) => return true,
                 Err(now) => aside = now,
             }
         }
-        self.prepare_more(request)
+        false
     }
 
     #[cold]
-    fn prepare_more(&self, request: Request) -> Result<Reservation, ringfence_core::PrepareError> {
+    fn prepare_more(
+        &self,
+        request: Request,
+    ) -> Result<Reservation, ringfence_core::PrepareError> {
         let mut state = self.state.lock();
-        let reservation = state.core.prepare(request)?;
+        let reservation = match state.core.prepare(request) {
+            // Whoever had the lock before may have set aside all there was.
+            Err(ringfence_core::PrepareError::Full) if self.take_aside() => {
+                return self.terms.reservation(request);
+            }
+            prepared => prepared?,
+        };
         let more = state.core.set_aside(ASIDE);
         self.aside.add(more as i32, Relaxed);
         Ok(reservation)

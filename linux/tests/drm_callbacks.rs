@@ -148,7 +148,7 @@ pub(crate) fn drm_4_8_idle_without_a_lock() -> Result {
             let (len, stats) = (queue.len(), queue.stats());
             ensure!(len <= 512);
             ensure!(stats.reaped <= stats.signalled && stats.signalled <= stats.armed);
-            fsleep(Delta::from_micros(1));
+            fsleep(Delta::from_micros(20));
         }
         Ok(())
     };
@@ -226,7 +226,7 @@ pub(crate) fn drm_4_21_signalled_before_its_callbacks() -> Result {
             while fence.status().is_none() {
                 looks += 1;
                 if looks % 1000 == 0 {
-                    fsleep(Delta::from_micros(10));
+                    fsleep(Delta::from_micros(20));
                 }
             }
             // It has signalled, and its callback has returned.

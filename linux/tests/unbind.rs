@@ -49,7 +49,7 @@ impl Guarded {
             if self.marks.over.load(Relaxed) != 0 {
                 self.marks.broken.store(1, Relaxed);
             }
-            fsleep(Delta::from_micros(1));
+            fsleep(Delta::from_micros(20));
         }
     }
 }
@@ -137,7 +137,7 @@ fn race(round: i32) -> Result {
                 while let Some(token) = hardware.try_receive() {
                     token.complete(Ok(()));
                 }
-                fsleep(Delta::from_micros(1));
+                fsleep(Delta::from_micros(20));
             }
             Ok(())
         }
