@@ -175,7 +175,11 @@ impl Drop for Device {
     fn drop(&mut self) {
         // A thread that holds a stop cannot drop its device: the stop borrows it.
         if let Err(error) = self.scope.unbind() {
-            pr_err!("device {} dropped where it waits for itself: {:?}\n", self.name(), error);
+            pr_err!(
+                "device {} dropped where it waits for itself: {:?}\n",
+                self.name(),
+                error
+            );
             kernel::warn_on!(true);
         }
         self.scope.drain();
@@ -189,7 +193,11 @@ struct UnbindOnDrop(Arc<Scope>);
 impl Drop for UnbindOnDrop {
     fn drop(&mut self) {
         if let Err(error) = self.0.unbind() {
-            pr_err!("device {} cannot be unbound here: {:?}\n", self.0.name(), error);
+            pr_err!(
+                "device {} cannot be unbound here: {:?}\n",
+                self.0.name(),
+                error
+            );
             kernel::warn_on!(true);
         }
     }

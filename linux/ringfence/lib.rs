@@ -52,8 +52,8 @@ pub use lock::{Guard as LockGuard, Lock};
 pub use queue::{BuildError, Builder, LongRunning, Mode, NoSuchJob, Normal, Queue};
 pub use recovery::{Hang, Recovery, RequestError};
 pub use ringfence_core::{
-    Attempt, Ban, Cancelled, ClosePolicy, ConfigError, Errno, OnDependencyError, Outcome, Request, Standing,
-    Stats, Time, Timeout,
+    Attempt, Ban, Cancelled, ClosePolicy, ConfigError, Errno, OnDependencyError, Outcome, Request,
+    Standing, Stats, Time, Timeout,
 };
 pub use section::SignallingSection;
 pub use stop::{

@@ -184,7 +184,10 @@ impl<D: Driver, M: Mode> Queue<D, M> {
         let mut may_grow = flags.contains(GFP_KERNEL);
         while may_grow && error == ringfence_core::PrepareError::Full {
             // Once more where it cannot grow: somebody else may have had it grow to its end.
-            may_grow = self.shared.grow(flags).map_err(|_| PrepareError::NoMemory)?;
+            may_grow = self
+                .shared
+                .grow(flags)
+                .map_err(|_| PrepareError::NoMemory)?;
             match self.shared.prepare(request) {
                 Ok(reservation) => return Ok(reservation),
                 Err(again) => error = again,

@@ -529,8 +529,12 @@ impl<D: Driver> Shared<D> {
         }
         self.terms.reservation(request).inspect_err(|_| {
             // Under the lock: a queue that was closed meanwhile keeps none aside.
-            let _state = self.state.lock();
-            self.aside.add(1, Relaxed);
+            let mut state = self.state.lock();
+            if state.core.is_open() {
+                self.aside.add(1, Relaxed);
+            } else {
+                state.core.put_back(1);
+            }
         })
     }
 
@@ -548,10 +552,7 @@ impl<D: Driver> Shared<D> {
     }
 
     #[cold]
-    fn prepare_more(
-        &self,
-        request: Request,
-    ) -> Result<Reservation, ringfence_core::PrepareError> {
+    fn prepare_more(&self, request: Request) -> Result<Reservation, ringfence_core::PrepareError> {
         let mut state = self.state.lock();
         let reservation = match state.core.prepare(request) {
             // Whoever had the lock before may have set aside all there was.

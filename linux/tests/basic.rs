@@ -9,7 +9,9 @@ use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::Arc;
 
-use ringfence::{Errno, Fence, NotCovered, OnDependencyError, Queue, Request, SubmissionGuard, Timeline};
+use ringfence::{
+    Errno, Fence, NotCovered, OnDependencyError, Queue, Request, SubmissionGuard, Timeline,
+};
 
 use crate::rig::{done, eventually, many, prepare_when_room, says, submit as submit_after, thread};
 use crate::rig::{Does, Gpu, Mock, Order, Rig, What};
@@ -61,7 +63,12 @@ pub(crate) fn queue_of_jobs() -> Result {
 
 pub(crate) fn chain_of_dependent_jobs() -> Result {
     let rig = Rig::new()?;
-    let queues = [rig.queue(c"q0")?, rig.queue(c"q1")?, rig.queue(c"q2")?, rig.queue(c"q3")?];
+    let queues = [
+        rig.queue(c"q0")?,
+        rig.queue(c"q1")?,
+        rig.queue(c"q2")?,
+        rig.queue(c"q3")?,
+    ];
     let (start, started) = Timeline::new(c"test", c"start", GFP_KERNEL)?.signaller(GFP_KERNEL)?;
     let mut last = started;
     let mut fences = KVec::new();
@@ -135,7 +142,10 @@ pub(crate) fn no_room_until_a_fence_signals() -> Result {
     let timeline = Timeline::new(c"test", c"room", GFP_KERNEL)?;
     let (first, room) = timeline.signaller(GFP_KERNEL)?;
     let (second, more_room) = timeline.signaller(GFP_KERNEL)?;
-    let then = KBox::new(Does::NoRoom(more_room, KBox::new(Does::Done, GFP_KERNEL)?), GFP_KERNEL)?;
+    let then = KBox::new(
+        Does::NoRoom(more_room, KBox::new(Does::Done, GFP_KERNEL)?),
+        GFP_KERNEL,
+    )?;
     let job = submit_after(&queue, rig.gpu.work(1, Does::NoRoom(room, then)), &[])?;
     let behind = submit_after(&queue, rig.gpu.done(2), &[])?;
     rig.gpu.wait_for(1, What::RunEnds)?;
@@ -148,7 +158,12 @@ pub(crate) fn no_room_until_a_fence_signals() -> Result {
     second.signal(Ok(()));
     ensure_eq!(done(&behind)?, Ok(()));
     ensure_eq!(job.status(), Some(Ok(())));
-    ensure!(rig.gpu.tags(What::RunBegins)?.iter().copied().eq([1, 1, 1, 2]));
+    ensure!(rig
+        .gpu
+        .tags(What::RunBegins)?
+        .iter()
+        .copied()
+        .eq([1, 1, 1, 2]));
     ensure_eq!(queue.stats().no_resources, 2);
     drop((queue, timeline));
     rig.finish()
@@ -156,7 +171,12 @@ pub(crate) fn no_room_until_a_fence_signals() -> Result {
 
 /// Four queues of the defaults.
 fn four(rig: &Rig) -> Result<[Queue<Mock>; 4]> {
-    Ok([rig.queue(c"q0")?, rig.queue(c"q1")?, rig.queue(c"q2")?, rig.queue(c"q3")?])
+    Ok([
+        rig.queue(c"q0")?,
+        rig.queue(c"q1")?,
+        rig.queue(c"q2")?,
+        rig.queue(c"q3")?,
+    ])
 }
 
 pub(crate) fn independent_queues() -> Result {
@@ -263,7 +283,9 @@ fn gangs(gpu: &Arc<Gpu>, left: &Queue<Mock>, right: &Queue<Mock>, base: u64) -> 
 pub(crate) fn gang_over_two_queues() -> Result {
     let rig = Rig::new()?;
     let (left, right) = (rig.queue(c"left")?, rig.queue(c"right")?);
-    thread::all(4, |number| gangs(&rig.gpu, &left, &right, number as u64 * 1000))?;
+    thread::all(4, |number| {
+        gangs(&rig.gpu, &left, &right, number as u64 * 1000)
+    })?;
     let other = rig.queue(c"other")?;
     let stranger = other.prepare(rig.gpu.done(1), 1, GFP_KERNEL)?;
     let mut guard = SubmissionGuard::over(&[&left, &right])?;

@@ -33,7 +33,9 @@ pub(crate) fn ban_after_strikes() -> Result {
     ensure_eq!(queue.standing(), Standing::Good { strikes: 0 });
     let first = submit(&queue, rig.gpu.waits(1), &[])?;
     ensure_eq!(done(&first)?, Err(Errno::ETIME));
-    eventually("a strike", || queue.standing() == Standing::Good { strikes: 1 })?;
+    eventually("a strike", || {
+        queue.standing() == Standing::Good { strikes: 1 }
+    })?;
     queue.suspend();
     let second = submit(&queue, rig.gpu.waits(2), &[])?;
     let third = submit(&queue, rig.gpu.done(3), &[&second])?;
@@ -42,7 +44,10 @@ pub(crate) fn ban_after_strikes() -> Result {
     // What has not run ends.
     ensure!(done(&third)?.is_err());
     eventually("banned", || queue.standing() == Standing::Banned)?;
-    let refused = queue.prepare(rig.gpu.done(4), 1, GFP_KERNEL).err().ok_or(EINVAL)?;
+    let refused = queue
+        .prepare(rig.gpu.done(4), 1, GFP_KERNEL)
+        .err()
+        .ok_or(EINVAL)?;
     ensure_eq!(refused.error.errno(), Errno::EIO);
     drop(refused);
     ensure!(says(&queue, "banned"));
@@ -84,7 +89,9 @@ pub(crate) fn timeouts_from_narrow_to_wide() -> Result {
     let by_job = submit_with(&never, rig.gpu.waits(3), Timeout::After(AT_ONCE))?;
     ensure_eq!(done(&by_queue)?, Err(Errno::ETIME));
     ensure_eq!(done(&by_job)?, Err(Errno::ETIME));
-    eventually("the device's is counting", || says(&inherits, "times out in"))?;
+    eventually("the device's is counting", || {
+        says(&inherits, "times out in")
+    })?;
     let forever = submit_with(&never, rig.gpu.waits(4), Timeout::Inherit)?;
     eventually("it is on the hardware", || says(&never, "#2      pending"))?;
     ensure!(!says(&never, "times out in"));
@@ -229,10 +236,13 @@ pub(crate) fn unbind_during_recovery() -> Result {
         devices.send(rig.device.clone());
         let queues = [rig.queue(c"q")?, rig.queue(c"r")?];
         let fences = many(2, |at| {
-            let work = rig.gpu.waits(at + 1).when_timed_out(|job| match job.reset() {
-                Ok(outcome) => outcome,
-                Err(job) => job.handled(Errno::ENODATA),
-            })?;
+            let work = rig
+                .gpu
+                .waits(at + 1)
+                .when_timed_out(|job| match job.reset() {
+                    Ok(outcome) => outcome,
+                    Err(job) => job.handled(Errno::ENODATA),
+                })?;
             let fence = submit(&queues[at as usize], work, &[])?;
             time_is_up(&queues[at as usize])?;
             Ok(fence)

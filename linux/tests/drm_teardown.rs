@@ -34,9 +34,10 @@ pub(crate) fn drm_4_1_pending_jobs_leak_at_teardown() -> Result {
         for fence in &fences {
             ensure_eq!(fence.status(), Some(Err(error)));
         }
-        eventually("all are freed, though the hardware still has tokens", || {
-            rig.gpu.leftovers().0 == 0
-        })?;
+        eventually(
+            "all are freed, though the hardware still has tokens",
+            || rig.gpu.leftovers().0 == 0,
+        )?;
         ensure_eq!(rig.gpu.running(), 4);
         drop(queue);
         rig.finish()?;
@@ -123,7 +124,10 @@ pub(crate) fn drm_4_9_kill_while_the_worker_runs() -> Result {
     // Freed when run has returned.
     rig.gpu.wait_for(1, What::Dropped)?;
     let seen = rig.gpu.seen()?;
-    let whats = seen.iter().filter(|seen| seen.tag == 1).map(|seen| seen.what);
+    let whats = seen
+        .iter()
+        .filter(|seen| seen.tag == 1)
+        .map(|seen| seen.what);
     ensure!(whats.eq([What::RunBegins, What::RunEnds, What::Dropped]));
     rig.finish()
 }
@@ -262,7 +266,10 @@ pub(crate) fn drm_4_16_queue_outlives_its_device() -> Result {
     let second = prepared.submit();
     ensure_eq!(done(&first)?, Err(Errno::ENODEV));
     ensure_eq!(done(&second)?, Err(Errno::ENODEV));
-    let refused = queue.prepare(rig.gpu.done(3), 1, GFP_KERNEL).err().ok_or(EINVAL)?;
+    let refused = queue
+        .prepare(rig.gpu.done(3), 1, GFP_KERNEL)
+        .err()
+        .ok_or(EINVAL)?;
     ensure_eq!(refused.error.errno(), Errno::ENODEV);
     drop(refused);
     queue.suspend();
@@ -279,7 +286,6 @@ pub(crate) fn drm_4_16_queue_outlives_its_device() -> Result {
 }
 
 /// No queue is made where the device has gone, and none that was refused is waited for.
-#[allow(dead_code)]
 pub(crate) fn late_queue_is_refused() -> Result {
     let rig = Rig::new()?;
     let queue = rig.queue(c"q")?;
@@ -339,7 +345,8 @@ pub(crate) fn drop_of_a_device_waits_for_handles_and_tokens() -> Result {
 pub(crate) fn unbound_with_its_driver() -> Result {
     let rig = Rig::new()?;
     let bound = faux::Registration::new(c"ringfence-kunit", None)?;
-    rig.device.bind_to(AsRef::<faux::Device<_>>::as_ref(&bound).as_ref())?;
+    rig.device
+        .bind_to(AsRef::<faux::Device<_>>::as_ref(&bound).as_ref())?;
     let queue = rig.queue(c"q")?;
     let on_hardware = submit(&queue, rig.gpu.waits(1), &[])?;
     let (work, go) = blocks(&rig, 2)?;
@@ -377,7 +384,8 @@ pub(crate) fn unbound_with_its_driver_after_its_end() -> Result {
     let bound = faux::Registration::new(c"ringfence-kunit", None)?;
     for _ in 0..3 {
         let rig = Rig::new()?;
-        rig.device.bind_to(AsRef::<faux::Device<_>>::as_ref(&bound).as_ref())?;
+        rig.device
+            .bind_to(AsRef::<faux::Device<_>>::as_ref(&bound).as_ref())?;
         let queue = rig.queue(c"q")?;
         let fence = submit(&queue, rig.gpu.waits(1), &[])?;
         drop(queue);
@@ -397,8 +405,7 @@ suite! { ringfence_drm_teardown of drm_teardown {
     drm_4_14_driver_outlives_its_jobs,
     drm_4_15_wait_for_teardown,
     drm_4_16_queue_outlives_its_device,
-    // fails: a refused queue is taken off `Scope::live`, to which it was not added; the device's drop hangs.
-    // late_queue_is_refused,
+    late_queue_is_refused,
     drop_of_a_device_waits_for_handles_and_tokens,
     unbound_with_its_driver,
     unbound_with_its_driver_after_its_end,

@@ -239,7 +239,9 @@ pub(crate) fn drm_4_6_finished_job_times_out() -> Result {
     let queue = rig.build(Queue::<Mock>::builder(c"q").timeout(AGES))?;
     let busy = rig.queue(c"busy")?;
     let fence = submit(&queue, rig.gpu.waits(1), &[])?;
-    eventually("the thread is through with it", || says(&queue, "times out in"))?;
+    eventually("the thread is through with it", || {
+        says(&queue, "times out in")
+    })?;
     let (work, go) = blocks(&rig, 100)?;
     let blocking = submit(&busy, work, &[])?;
     rig.gpu.wait_for(100, What::RunBegins)?;
@@ -433,7 +435,10 @@ fn timer_fires(bypass: bool, completes: bool) -> Result<bool> {
     ensure_eq!(done(&hangs)?, expected);
     if in_time {
         let seen = rig.gpu.seen()?;
-        let at = |what, tag| seen.iter().position(|seen| (seen.what, seen.tag) == (what, tag));
+        let at = |what, tag| {
+            seen.iter()
+                .position(|seen| (seen.what, seen.tag) == (what, tag))
+        };
         ensure_eq!(at(What::TimedOutBegins, 1).is_none(), completes);
         ensure!(completes || at(What::RunEnds, 2) < at(What::TimedOutBegins, 1));
     }

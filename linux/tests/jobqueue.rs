@@ -135,8 +135,17 @@ pub(crate) fn jobqueue_5_lock_order_of_queue_and_fence() -> Result {
         })?;
         let other = || {
             // The other way round: asks a fence while it uses the queues.
-            let _ = (queues[0].stats(), left.status(), queues[1].len(), left.is_signaled());
-            let _ = (queues[2].cancel(0, Errno::EIO), chained.status(), queues[2].stats());
+            let _ = (
+                queues[0].stats(),
+                left.status(),
+                queues[1].len(),
+                left.is_signaled(),
+            );
+            let _ = (
+                queues[2].cancel(0, Errno::EIO),
+                chained.status(),
+                queues[2].stats(),
+            );
             Ok(())
         };
         thread::beside(other, || {
@@ -186,8 +195,12 @@ pub(crate) fn jobqueue_6_credits_taken_after_run() -> Result {
             }
             outcome
         })?;
-        eventually("room", || queue.prepare(rig.gpu.done(0), 1, GFP_KERNEL).is_ok())?;
-        let fence = queue.prepare(work, 1 + (tag % 2) as u32, GFP_KERNEL)?.submit();
+        eventually("room", || {
+            queue.prepare(rig.gpu.done(0), 1, GFP_KERNEL).is_ok()
+        })?;
+        let fence = queue
+            .prepare(work, 1 + (tag % 2) as u32, GFP_KERNEL)?
+            .submit();
         if tag % 8 == 0 {
             ensure_eq!(done(&fence)?, Ok(()));
         }

@@ -26,6 +26,7 @@ mod load;
 mod plant;
 mod recovery;
 mod resets;
+mod scope;
 mod unbind;
 
 module! {

@@ -5,7 +5,9 @@ mod growth;
 
 use kernel::prelude::*;
 
-use ringfence::{Cancelled, ClosePolicy, Errno, PrepareError, PrepareFailed, Prepared, Queue, Timeline};
+use ringfence::{
+    Cancelled, ClosePolicy, Errno, PrepareError, PrepareFailed, Prepared, Queue, Timeline,
+};
 use ringfence_core::PrepareError as Refused;
 
 use crate::rig::{done, eventually, many, submit, Does, Mock, Order, Rig, What, Work};
@@ -41,7 +43,10 @@ pub(crate) fn credits() -> Result {
 
 pub(crate) fn credits_of_different_costs() -> Result {
     let rig = Rig::new()?;
-    let (queue, other) = (rig.build(Queue::<Mock>::builder(c"q").credits(4))?, rig.queue(c"p")?);
+    let (queue, other) = (
+        rig.build(Queue::<Mock>::builder(c"q").credits(4))?,
+        rig.queue(c"p")?,
+    );
     let small = queue.prepare(rig.gpu.waits(1), 1, GFP_KERNEL)?.submit();
     let big = queue.prepare(rig.gpu.waits(2), 4, GFP_KERNEL)?.submit();
     let fits = queue.prepare(rig.gpu.done(3), 1, GFP_KERNEL)?.submit();
@@ -56,7 +61,10 @@ pub(crate) fn credits_of_different_costs() -> Result {
     rig.gpu.complete(1, Ok(()))?;
     rig.gpu.complete(2, Err(Errno::EIO))?;
     ensure_eq!(done(&fits)?, Ok(()));
-    ensure_eq!((small.status(), big.status()), (Some(Ok(())), Some(Err(Errno::EIO))));
+    ensure_eq!(
+        (small.status(), big.status()),
+        (Some(Ok(())), Some(Err(Errno::EIO)))
+    );
     drop((queue, other));
     rig.finish()
 }
@@ -109,7 +117,9 @@ pub(crate) fn queue_full() -> Result {
     rig.gpu.complete(1, Ok(()))?;
     ensure_eq!(done(&second)?, Ok(()));
     ensure_eq!(first.status(), Some(Ok(())));
-    eventually("room again", || queue.prepare(rig.gpu.done(6), 1, GFP_KERNEL).is_ok())?;
+    eventually("room again", || {
+        queue.prepare(rig.gpu.done(6), 1, GFP_KERNEL).is_ok()
+    })?;
     ensure!(rig.gpu.tags(What::RunBegins)?.iter().copied().eq([1, 4]));
     drop(queue);
     rig.finish()
@@ -190,7 +200,9 @@ pub(crate) fn close_cancels_in_order() -> Result {
     ensure_eq!(done(&closed)?, Ok(()));
     order.ensure_in_order(10)?;
     let seen = order.seen()?;
-    let cancelled = seen.iter().filter(|(_, result)| *result == Err(Errno::ECANCELED));
+    let cancelled = seen
+        .iter()
+        .filter(|(_, result)| *result == Err(Errno::ECANCELED));
     ensure_eq!(cancelled.count(), 8);
     ensure!(rig.gpu.tags(What::RunBegins)?.iter().copied().eq([0, 1]));
     drop((watches, queue));
@@ -296,7 +308,9 @@ pub(crate) fn sequence_numbers_wrap() -> Result {
     let builder = Queue::<Mock>::builder(c"q").first_seqno(u64::MAX - 4);
     let queue = rig.build(builder.credits(3))?;
     queue.suspend();
-    let fences = many(10, |tag| submit(&queue, rig.gpu.work(tag, Does::Takes(1)), &[]))?;
+    let fences = many(10, |tag| {
+        submit(&queue, rig.gpu.work(tag, Does::Takes(1)), &[])
+    })?;
     ensure_eq!(fences[0].seqno(), u64::MAX - 4);
     ensure_eq!(fences[9].seqno(), 4);
     ensure!(queue.resume());
@@ -324,7 +338,9 @@ pub(crate) fn prepared_outlives_its_queue() -> Result {
     let fence = kept.submit();
     ensure_eq!(done(&fence)?, Err(Errno::ECANCELED));
     drop(dropped);
-    eventually("nothing holds the queue any more", || rig.gpu.leftovers() == (0, 0))?;
+    eventually("nothing holds the queue any more", || {
+        rig.gpu.leftovers() == (0, 0)
+    })?;
     rig.finish()
 }
 
@@ -363,4 +379,5 @@ suite! { ringfence_limits of limits {
     ring_is_grown_by_several_at_once,
     last_growth_is_for_all,
     last_rooms_are_for_all,
+    closed_while_a_cost_is_refused,
 } }

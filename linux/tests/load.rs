@@ -42,7 +42,9 @@ pub(crate) fn parallel_submission() -> Result {
                 ensure_eq!(done(fence)?, Ok(()));
                 seqnos.send(fence.seqno());
             }
-            ensure!(fences.windows(2).all(|pair| pair[1].is_later_than(&pair[0])));
+            ensure!(fences
+                .windows(2)
+                .all(|pair| pair[1].is_later_than(&pair[0])));
             Ok(())
         })?;
         ensure_all(seqnos.drain()?, 1, 800)?;
@@ -79,7 +81,9 @@ pub(crate) fn parallel_submission_through_guards() -> Result {
     let fences: KVVec<ARef<Fence>> = sent.drain()?;
     ensure_eq!(fences.len(), 200);
     // Arm order is submission order under a guard.
-    ensure!(fences.windows(2).all(|pair| pair[1].seqno() == pair[0].seqno() + 1));
+    ensure!(fences
+        .windows(2)
+        .all(|pair| pair[1].seqno() == pair[0].seqno() + 1));
     for fence in &fences {
         ensure_eq!(done(fence)?, Ok(()));
     }
@@ -90,8 +94,12 @@ pub(crate) fn parallel_submission_through_guards() -> Result {
 pub(crate) fn interleaved_durations() -> Result {
     let rig = Rig::new()?;
     let (slow, fast) = (rig.queue(c"slow")?, rig.queue(c"fast")?);
-    let slow_jobs = many(8, |tag| submit(&slow, rig.gpu.work(tag, Does::Takes(10)), &[]))?;
-    let fast_jobs = many(40, |at| submit(&fast, rig.gpu.work(100 + at, Does::Takes(1)), &[]))?;
+    let slow_jobs = many(8, |tag| {
+        submit(&slow, rig.gpu.work(tag, Does::Takes(10)), &[])
+    })?;
+    let fast_jobs = many(40, |at| {
+        submit(&fast, rig.gpu.work(100 + at, Does::Takes(1)), &[])
+    })?;
     for tag in Iterator::chain(0..8, 100..140) {
         rig.gpu.wait_running(tag)?;
     }
@@ -99,7 +107,10 @@ pub(crate) fn interleaved_durations() -> Result {
         rig.gpu.advance(1);
         // By the ticks: the GPU's clock is the only one there is.
         for (number, fence) in slow_jobs.iter().enumerate() {
-            ensure_eq!((number, fence.is_signaled()), (number, tick >= 10 * (number + 1)));
+            ensure_eq!(
+                (number, fence.is_signaled()),
+                (number, tick >= 10 * (number + 1))
+            );
         }
         for (number, fence) in fast_jobs.iter().enumerate() {
             ensure_eq!((number, fence.is_signaled()), (number, tick > number));
@@ -153,7 +164,11 @@ pub(crate) fn completion_from_many_threads() -> Result {
         let result = done(fence)?;
         ensure!(result == Ok(()) || result == Err(Errno::EIO));
         // In order: whoever sees one sees all before it.
-        ensure!(fences[..number].iter().rev().take(20).all(|fence| fence.is_signaled()));
+        ensure!(fences[..number]
+            .iter()
+            .rev()
+            .take(20)
+            .all(|fence| fence.is_signaled()));
     }
     drop(close);
     for thread in hardware {
@@ -242,7 +257,10 @@ pub(crate) fn two_clients() -> Result {
             let clients = thread::all(2, |number| {
                 let result = many(50, |job| {
                     let does = Does::Takes(1 + job % 3);
-                    let fence = push(&queues[number], rig.gpu.work(1000 * number as u64 + job, does))?;
+                    let fence = push(
+                        &queues[number],
+                        rig.gpu.work(1000 * number as u64 + job, does),
+                    )?;
                     ensure_eq!(done(&fence)?, Ok(()));
                     Ok(())
                 });
@@ -291,7 +309,9 @@ pub(crate) fn many_clients() -> Result {
 
 pub(crate) fn ten_thousand_queues() -> Result {
     let rig = Rig::new()?;
-    let queues = many(10_000 / FEWER, |_| rig.build(Queue::<Mock>::builder(c"q").capacity(2)))?;
+    let queues = many(10_000 / FEWER, |_| {
+        rig.build(Queue::<Mock>::builder(c"q").capacity(2))
+    })?;
     let mut fences = KVVec::new();
     for (number, queue) in queues.iter().enumerate() {
         fences.push(submit(queue, rig.gpu.done(number as u64), &[])?, GFP_KERNEL)?;
@@ -303,7 +323,9 @@ pub(crate) fn ten_thousand_queues() -> Result {
             rig.gpu.forget_seen();
         }
     }
-    let closed = many(queues.len() as u64, |at| queues[at as usize].closed(GFP_KERNEL))?;
+    let closed = many(queues.len() as u64, |at| {
+        queues[at as usize].closed(GFP_KERNEL)
+    })?;
     queues.iter().for_each(Queue::close);
     for fence in &closed {
         ensure_eq!(done(fence)?, Ok(()));

@@ -58,7 +58,10 @@ pub(crate) fn recovery_of_one_queue() -> Result {
     rig.gpu.wait_for(2, What::Replay)?;
     rig.gpu.complete(2, Ok(()))?;
     ensure_eq!((done(&behind)?, done(&queued)?), (Ok(()), Ok(())));
-    ensure_eq!(&calls.drain()?[..], &[(queue.context(), Some(1), Some(1), 1)]);
+    ensure_eq!(
+        &calls.drain()?[..],
+        &[(queue.context(), Some(1), Some(1), 1)]
+    );
     // Innocent of it all.
     ensure_eq!(rig.gpu.count(100, What::Replay), 0);
     rig.gpu.complete(100, Ok(()))?;
@@ -147,10 +150,15 @@ pub(crate) fn recovery_requested_by_an_interrupt() -> Result {
     // Tokens keep their queue.
     rig.gpu.drop_hardware();
     let no_queue = Err(RequestError::NoSuchQueue);
-    eventually("it is gone", || rig.device.request_recovery(gone) == no_queue)?;
+    eventually("it is gone", || {
+        rig.device.request_recovery(gone) == no_queue
+    })?;
     ensure_eq!(rig.device.request_recovery(0), no_queue);
     ensure_eq!(rig.device.unbind(), Ok(()));
-    ensure_eq!(rig.device.request_recovery(gone), Err(RequestError::NoRecovery));
+    ensure_eq!(
+        rig.device.request_recovery(gone),
+        Err(RequestError::NoRecovery)
+    );
     rig.finish()
 }
 
@@ -287,9 +295,14 @@ pub(crate) fn drm_4_3_device_gone_ends_fences_in_order() -> Result {
     ensure_eq!(all.len(), 3);
     all.device_gone();
     for (queue, order) in queues.iter().zip(&order) {
-        eventually("all have signalled", || order.seen().is_ok_and(|seen| seen.len() == 8))?;
+        eventually("all have signalled", || {
+            order.seen().is_ok_and(|seen| seen.len() == 8)
+        })?;
         order.ensure_in_order(8)?;
-        ensure!(order.seen()?.iter().all(|(_, status)| *status == Err(Errno::ENODEV)));
+        ensure!(order
+            .seen()?
+            .iter()
+            .all(|(_, status)| *status == Err(Errno::ENODEV)));
         ensure_eq!(done(&*queue.closed(GFP_KERNEL)?)?, Ok(()));
     }
     drop((queues, kept));
@@ -297,7 +310,6 @@ pub(crate) fn drm_4_3_device_gone_ends_fences_in_order() -> Result {
 }
 
 /// No queue is made on a device that is gone.
-#[allow(dead_code)]
 pub(crate) fn late_queue_is_refused_by_a_device_that_is_gone() -> Result {
     let rig = Rig::new()?;
     let queue = rig.queue(c"q")?;
@@ -336,7 +348,10 @@ pub(crate) fn migration() -> Result {
     }
     order.ensure_in_order(5)?;
     let replays = rig.gpu.tags(What::Replay)?;
-    ensure!(replays.iter().copied().eq([1, 2, 3, 4, 5].into_iter().cycle().take(15)));
+    ensure!(replays
+        .iter()
+        .copied()
+        .eq([1, 2, 3, 4, 5].into_iter().cycle().take(15)));
     ensure_eq!(queue.stats().replays, 15);
     drop((watches, queue));
     rig.finish()
@@ -405,8 +420,7 @@ suite! { ringfence_resets of resets {
     drm_4_17_resets_of_one_device_overlap,
     drm_4_5_stop_in_a_callback,
     drm_4_3_device_gone_ends_fences_in_order,
-    // fails: as `drm_teardown::late_queue_is_refused`.
-    // late_queue_is_refused_by_a_device_that_is_gone,
+    late_queue_is_refused_by_a_device_that_is_gone,
     migration,
     queue_made_while_all_are_stopped,
     queues_come_and_go_while_all_are_stopped,

@@ -20,7 +20,7 @@ use ringfence::{Builder, Device, Executor, Fence, PrepareError, Prepared, Queue,
 use ringfence_core::PrepareError::Full;
 
 pub(crate) use mock::{Does, Gpu, Mock, What, Work};
-pub(crate) use text::{says, Text};
+pub(crate) use text::says;
 pub(crate) use watch::{on_signal, Order, Watch};
 
 /// A bound on what must happen, in milliseconds, generous enough for a machine that is busy with other
@@ -35,7 +35,9 @@ pub(crate) fn scenario(name: &str, run: fn() -> Result) -> Result {
         pr_err!("{}: {:?}\n", name, error);
         return Err(error);
     }
-    eventually("no timeline is left", || ringfence::fence::timelines() == before)
+    eventually("no timeline is left", || {
+        ringfence::fence::timelines() == before
+    })
 }
 
 /// Waits for a fence that must signal.
@@ -160,7 +162,9 @@ pub(crate) fn prepare_when_room<'queue>(
         pause = (2 * pause).min(5_000);
         match queue.prepare(next, 1, GFP_KERNEL) {
             Ok(prepared) => job = Some(prepared),
-            Err(failed) if failed.error == PrepareError::Refused(Full) => work = Some(failed.payload),
+            Err(failed) if failed.error == PrepareError::Refused(Full) => {
+                work = Some(failed.payload)
+            }
             Err(failed) => error = Some(failed.to_error()),
         }
         work.is_none()
@@ -170,7 +174,9 @@ pub(crate) fn prepare_when_room<'queue>(
 
 /// Prepares and submits a job after others.
 pub(crate) fn submit(queue: &Queue<Mock>, work: Work, after: &[&Fence]) -> Result<ARef<Fence>> {
-    let mut job = queue.prepare(work, 1, GFP_KERNEL).map_err(|failed| failed.to_error())?;
+    let mut job = queue
+        .prepare(work, 1, GFP_KERNEL)
+        .map_err(|failed| failed.to_error())?;
     for fence in after {
         job.depends_on(fence, GFP_KERNEL)?;
     }

@@ -88,11 +88,7 @@ impl Driver for Guarded {
 }
 
 /// Submits until told to stop.
-fn submits(
-    queue: &Queue<Guarded>,
-    fences: &Channel<ARef<Fence>>,
-    stop: &Atomic<i32>,
-) -> Result {
+fn submits(queue: &Queue<Guarded>, fences: &Channel<ARef<Fence>>, stop: &Atomic<i32>) -> Result {
     let mut number = 0;
     while stop.load(Relaxed) == 0 {
         number += 1;
@@ -120,7 +116,9 @@ fn race(round: i32) -> Result {
             marks: marks.clone(),
             hardware: hardware.clone(),
         };
-        let builder = Queue::<Guarded>::builder(c"q").capacity(16).bypass(number == 0);
+        let builder = Queue::<Guarded>::builder(c"q")
+            .capacity(16)
+            .bypass(number == 0);
         let builder = builder.timeout(Duration::from_nanos(1));
         Ok(builder.build(&device, &executor, driver, GFP_KERNEL)?)
     })?;

@@ -176,6 +176,25 @@ struct List {
 // SAFETY: Pointers to members, which are `Send` and `Sync`.
 unsafe impl Send for List {}
 
+impl List {
+    /// Adds a new queue at the end.
+    fn append(&mut self, queue: NonNull<dyn Member>, held: bool) {
+        self.last_number += 1;
+        // SAFETY: The queue is new, and a list is only changed under its lock.
+        unsafe {
+            let place = links(queue);
+            place.number = self.last_number;
+            place.previous = self.last;
+            place.held = held;
+            match self.last {
+                Some(last) => links(last).next = Some(queue),
+                None => self.first = Some(queue),
+            }
+        }
+        self.last = Some(queue);
+    }
+}
+
 /// Why a queue could not be added.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Refused {
@@ -298,45 +317,45 @@ impl Scope {
         self.for_each(|queue| queue.kill(error));
     }
 
-    /// Adds a queue, unless the scope has ended. Its memory is counted until [`Scope::remove`].
+    /// Adds a queue, unless the scope has ended. Its memory is counted until [`Scope::queue_is_gone`].
+    ///
+    /// A queue that is made while all are stopped is stopped before anybody finds it, so that whoever
+    /// ends that stop also starts this one. It has no job, and so is quiet at once.
     pub(crate) fn add(&self, queue: NonNull<dyn Member>) -> Result<(), Refused> {
-        let mut list = self.list.lock();
-        if self.is_unbound() {
-            return Err(Refused::Unbound);
-        }
-        if let Some(error) = Errno::new(self.gone.load(Acquire)) {
-            return Err(Refused::Gone(error));
-        }
-        list.last_number += 1;
-        // SAFETY: The queue is new, and the list's lock is held.
-        unsafe {
-            let place = links(queue);
-            place.number = list.last_number;
-            place.previous = list.last;
-            place.held = list.all_stopped;
-            match list.last {
-                Some(last) => links(last).next = Some(queue),
-                None => list.first = Some(queue),
+        // SAFETY: The caller has the queue.
+        let member = unsafe { queue.as_ref() };
+        let mut stopped = false;
+        loop {
+            let mut list = self.list.lock();
+            if self.is_unbound() {
+                return Err(Refused::Unbound);
             }
+            if let Some(error) = Errno::new(self.gone.load(Acquire)) {
+                return Err(Refused::Gone(error));
+            }
+            if list.all_stopped == stopped {
+                list.append(queue, stopped);
+                self.live.add(1, Relaxed);
+                return Ok(());
+            }
+            drop(list);
+            if stopped {
+                member.restart();
+            } else {
+                let held = member.hold_still();
+                debug_assert!(held.is_ok(), "nobody else knows the queue");
+            }
+            stopped = !stopped;
         }
-        list.last = Some(queue);
-        self.live.add(1, Relaxed);
-        let born_stopped = list.all_stopped;
-        drop(list);
-        if born_stopped {
-            // SAFETY: The caller has the queue. It has no job, and so is quiet at once.
-            let _new = unsafe { queue.as_ref() }.hold_still();
-        }
-        Ok(())
     }
 
-    /// The queue is about to go. Nobody finds it any more when this returns.
-    pub(crate) fn remove(&self, queue: &dyn Member) {
+    /// The queue is about to go. Nobody finds it any more when this returns. False if it was never added.
+    pub(crate) fn remove(&self, queue: &dyn Member) -> bool {
         let mut list = self.list.lock();
         // SAFETY: The list's lock is held.
         let place = unsafe { &mut *queue.place().links.get() };
         if place.number == 0 {
-            return;
+            return false;
         }
         // SAFETY: As above.
         unsafe {
@@ -350,6 +369,7 @@ impl Scope {
             }
         }
         place.number = 0;
+        true
     }
 
     /// A queue's memory has gone.

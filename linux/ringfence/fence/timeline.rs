@@ -211,6 +211,9 @@ pub struct Draft {
     memory: KBox<core::mem::MaybeUninit<Issued>>,
 }
 
+// SAFETY: It is memory, in which nothing has been written yet.
+unsafe impl Send for Draft {}
+
 impl Draft {
     /// Takes the memory.
     ///

@@ -77,17 +77,24 @@ pub(super) unsafe extern "C" fn end<D: Driver>(end: *mut sys::End) {
     let shared = unsafe { Shared::<D>::around(end.cast(), offset) };
     // SAFETY: Nobody else frees it.
     let this = unsafe { shared.as_ref() };
-    this.scope.remove(this);
+    let was_added = this.scope.remove(this);
     // SAFETY: Both were initialised. Work that is running may have given back the last count.
     unsafe {
         sys::ringfence_work_cancel_sync(this.executor.raw(), this.work.get());
         sys::ringfence_timer_shutdown_sync(this.timer.get());
     }
-    let state = this.state.lock();
+    let mut state = this.state.lock();
     debug_assert!(state.core.is_empty(), "jobs keep their queue");
+    let closed = state.closed.take();
     drop(state);
+    if let Some(closed) = closed {
+        // A queue that was stopped until the end was not told that it is closed.
+        closed.signal(Ok(()));
+    }
     let scope = this.scope.clone();
     // SAFETY: It came out of a box, and nobody has it any more: it is off the device's list.
     drop(unsafe { KBox::from_raw(shared.as_ptr()) });
-    scope.queue_is_gone();
+    if was_added {
+        scope.queue_is_gone();
+    }
 }

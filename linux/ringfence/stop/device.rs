@@ -46,7 +46,8 @@ impl<'stop> DeviceStop<'stop> {
         // First none begins anywhere, then all end: the waits overlap. The marks say which are held, so
         // that nothing needs memory.
         scope.for_each(|queue| {
-            if queue.hold_still().is_err() {
+            // One that is stopped already was born so, a moment ago: it is held as well.
+            if queue.hold_still() == Err(StopError::Closed) {
                 scope.set_held(queue, false);
             }
         });

@@ -16,7 +16,10 @@ struct Places(Arc<[Atomic<i32>; 2]>);
 
 impl Places {
     fn new() -> Result<Self> {
-        Ok(Self(Arc::new([Atomic::new(0), Atomic::new(0)], GFP_KERNEL)?))
+        Ok(Self(Arc::new(
+            [Atomic::new(0), Atomic::new(0)],
+            GFP_KERNEL,
+        )?))
     }
 
     fn note(places: &[Atomic<i32>; 2]) {
@@ -51,7 +54,11 @@ pub(crate) fn dependency_signals_in_a_hard_interrupt() -> Result {
         for tag in 0..20 {
             let (signaller, open) = timeline.signaller(GFP_KERNEL)?;
             let fence = submit_after(&queue, places.job(&rig, tag)?, &[&open])?;
-            let result = if tag % 4 == 0 { Err(Errno::EIO) } else { Ok(()) };
+            let result = if tag % 4 == 0 {
+                Err(Errno::EIO)
+            } else {
+                Ok(())
+            };
             in_hard_irq(move || signaller.signal(result))?;
             ensure_eq!(done(&fence)?, result);
             rig.gpu.wait_for(tag, What::Dropped)?;
@@ -85,7 +92,10 @@ pub(crate) fn completed_in_a_hard_interrupt() -> Result {
     queue.suspend();
     let fences = many(40, |tag| {
         let dropped = places.0.clone();
-        let work = rig.gpu.waits(tag).when_dropped(move || Places::note(&dropped))?;
+        let work = rig
+            .gpu
+            .waits(tag)
+            .when_dropped(move || Places::note(&dropped))?;
         submit_after(&queue, work, &[])
     })?;
     let watches = order.watch_all(&fences)?;
@@ -183,7 +193,10 @@ pub(crate) fn killed_and_dropped_in_a_hard_interrupt() -> Result {
             false => (Ok(()), Err(Errno::ECANCELED)),
         };
         ensure_eq!(fences[0].status(), Some(first));
-        ensure!(fences.iter().skip(2).all(|fence| fence.status() == Some(rest)));
+        ensure!(fences
+            .iter()
+            .skip(2)
+            .all(|fence| fence.status() == Some(rest)));
         ensure!(rig.gpu.tags(What::RunBegins)?.iter().copied().eq([0]));
         drop(watches);
         rig.finish()?;

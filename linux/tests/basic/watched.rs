@@ -24,7 +24,11 @@ pub(crate) fn watched() -> Result {
     ensure_eq!(done(&fence)?, Err(Errno::EIO));
     let (signaller, room) = timeline.signaller(GFP_KERNEL)?;
     let then = KBox::new(Does::Done, GFP_KERNEL)?;
-    let again = submit(&queue, rig.gpu.work(2, Does::NoRoom(room.clone(), then)), &[])?;
+    let again = submit(
+        &queue,
+        rig.gpu.work(2, Does::NoRoom(room.clone(), then)),
+        &[],
+    )?;
     rig.gpu.wait_for(2, What::RunEnds)?;
     signaller.signal(Ok(()));
     ensure_eq!(done(&again)?, Ok(()));

@@ -16,7 +16,11 @@ use crate::rig::thread::Meeting;
 use crate::rig::{done, eventually, many, on_signal, submit, thread, Mock, Rig, What, Work};
 
 /// How often two threads try to do something at once. A kernel that watches them is slow.
-const ROUNDS: u64 = if cfg!(CONFIG_PROVE_LOCKING) { 100 } else { 1000 };
+const ROUNDS: u64 = if cfg!(CONFIG_PROVE_LOCKING) {
+    100
+} else {
+    1000
+};
 
 /// Prepares until the queue says that it is full, and gives those up again. With `GFP_ATOMIC` that is as
 /// many as there are entries without a job.
@@ -57,7 +61,10 @@ fn job(rig: &Rig, ran: &Channel<(u64, u64)>, tag: u64) -> Result<Work> {
 impl Growing {
     fn new(first: u64) -> Result<Self> {
         let rig = Rig::new()?;
-        let builder = Queue::<Mock>::builder(c"q").capacity(64).credits(64).first_seqno(first);
+        let builder = Queue::<Mock>::builder(c"q")
+            .capacity(64)
+            .credits(64)
+            .first_seqno(first);
         Ok(Self {
             queue: rig.build(builder)?,
             ran: Channel::new(64)?,
@@ -127,7 +134,11 @@ impl Growing {
     fn end(self, cancelled: u64) -> Result {
         let count = self.fences.len() as u64;
         for (tag, fence) in self.fences.iter().enumerate() {
-            let result = if tag as u64 == cancelled { Err(Errno::EIO) } else { Ok(()) };
+            let result = if tag as u64 == cancelled {
+                Err(Errno::EIO)
+            } else {
+                Ok(())
+            };
             ensure_eq!((tag, done(fence)?), (tag, result));
             // Nothing of it is left, and nothing is left twice.
             self.rig.gpu.wait_for(tag as u64, What::Dropped)?;
@@ -138,7 +149,13 @@ impl Growing {
             ensure_eq!((tag, seqno), (tag, self.fences[tag as usize].seqno()));
         }
         let wanted = (0..count).filter(|tag| *tag != cancelled);
-        ensure!(self.rig.gpu.tags(What::RunBegins)?.iter().copied().eq(wanted));
+        ensure!(self
+            .rig
+            .gpu
+            .tags(What::RunBegins)?
+            .iter()
+            .copied()
+            .eq(wanted));
         ensure_eq!(self.queue.check_invariants(), Ok(()));
         eventually("all are gone", || self.queue.is_empty())?;
         ensure_eq!(room(&self.rig, &self.queue)?, 64);
@@ -179,7 +196,9 @@ fn grows_from(first: u64) -> Result {
         let work = growing.job(growing.fences.len() as u64)?;
         growing.submit(work, &[])?;
     }
-    let late = growing.queue.prepare(growing.rig.gpu.done(1001), 1, GFP_KERNEL);
+    let late = growing
+        .queue
+        .prepare(growing.rig.gpu.done(1001), 1, GFP_KERNEL);
     ensure_eq!(refusal(late), Some(Refused::Full));
     drop(kept);
     growing.submit(growing.job(63)?, &[])?;
@@ -340,5 +359,40 @@ pub(crate) fn last_rooms_are_for_all() -> Result {
     ensure_eq!(refused.load(Relaxed), 0);
     ensure_eq!(queue.check_invariants(), Ok(()));
     drop(queue);
+    rig.finish()
+}
+
+/// A room that was taken for a job that costs too much does not come back into a closed queue.
+pub(crate) fn closed_while_a_cost_is_refused() -> Result {
+    let rig = Rig::new()?;
+    for _ in 0..ROUNDS {
+        let queue = rig.queue(c"q")?;
+        let first = queue.prepare(rig.gpu.done(1), 1, GFP_KERNEL)?;
+        let (meeting, tries, over) = (Meeting::of(2), Atomic::new(0), Atomic::new(0));
+        let theirs = || {
+            meeting.meet()?;
+            let mut work = rig.gpu.done(1);
+            while over.load(Relaxed) == 0 {
+                let Err(failed) = queue.prepare(work, 1000, GFP_KERNEL) else {
+                    return Err(EINVAL);
+                };
+                tries.add(1, Relaxed);
+                work = failed.payload;
+            }
+            Ok(())
+        };
+        thread::beside(theirs, || {
+            meeting.meet()?;
+            eventually("it tries", || tries.load(Relaxed) > 8)?;
+            queue.close();
+            over.store(1, Relaxed);
+            Ok(())
+        })?;
+        let late = queue.prepare(rig.gpu.done(2), 1, GFP_KERNEL);
+        ensure_eq!(refusal(late), Some(Refused::Closed));
+        drop(first);
+        drop(queue);
+        rig.gpu.forget_seen();
+    }
     rig.finish()
 }

@@ -329,7 +329,11 @@ impl Gpu {
             *at = clock.max(*at) + ticks;
             return *at;
         }
-        if state.free_at.push_within_capacity((lane, clock + ticks)).is_err() {
+        if state
+            .free_at
+            .push_within_capacity((lane, clock + ticks))
+            .is_err()
+        {
             drop(state);
             self.complain("more lanes than the GPU has");
         }

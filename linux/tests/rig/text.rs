@@ -12,7 +12,9 @@ pub(crate) struct Text(KVVec<u8>);
 
 impl Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.extend_from_slice(text.as_bytes(), GFP_KERNEL).map_err(|_| fmt::Error)
+        self.0
+            .extend_from_slice(text.as_bytes(), GFP_KERNEL)
+            .map_err(|_| fmt::Error)
     }
 }
 
@@ -22,7 +24,9 @@ impl Text {
     }
 
     pub(crate) fn contains(&self, what: &str) -> bool {
-        self.0.windows(what.len()).any(|part| part == what.as_bytes())
+        self.0
+            .windows(what.len())
+            .any(|part| part == what.as_bytes())
     }
 }
 

@@ -84,10 +84,6 @@ pub(crate) struct Parcel<const I: bool> {
     pub(crate) watch: Draft,
 }
 
-// SAFETY: A prepared job is memory and a count on its queue. It is not `Send` only because of a pointer
-// in memory that is not initialised yet.
-unsafe impl<const I: bool> Send for Parcel<I> {}
-
 /// What is on the hardware.
 pub(crate) struct Hardware<const I: bool> {
     on: Lock<KVec<On<I>>>,

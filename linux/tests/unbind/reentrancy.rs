@@ -57,7 +57,10 @@ enum Place {
 impl Place {
     /// In a driver callback, which is a signalling section, and for which unbind would wait.
     fn is_driver(self) -> bool {
-        matches!(self, Self::RunOnWorker | Self::RunOnSubmitter | Self::TimedOut)
+        matches!(
+            self,
+            Self::RunOnWorker | Self::RunOnSubmitter | Self::TimedOut
+        )
     }
 
     /// By what memory may be taken.
@@ -79,7 +82,9 @@ const WAYS: [Way; 18] = [
         Ok(())
     }),
     ("submit", |reach, place| reach.submit(&reach.queue, place)),
-    ("submit elsewhere", |reach, place| reach.submit(&reach.other, place)),
+    ("submit elsewhere", |reach, place| {
+        reach.submit(&reach.other, place)
+    }),
     ("submit with dependencies", |reach, place| {
         let timeline = Timeline::new(c"test", c"t", place.flags())?;
         let (signaller, open) = timeline.signaller(place.flags())?;
@@ -90,7 +95,9 @@ const WAYS: [Way; 18] = [
         signaller.signal(Ok(()));
         Ok(())
     }),
-    ("complete", |reach, _| reach.tokens(|token| token.complete(Ok(())))),
+    ("complete", |reach, _| {
+        reach.tokens(|token| token.complete(Ok(())))
+    }),
     ("complete in irq", |reach, _| {
         reach.tokens(|token| token.complete_in_irq(Err(Errno::EIO)))
     }),
@@ -152,7 +159,10 @@ const WAYS: [Way; 18] = [
     ("stop and unbind", |reach, place| {
         if place.is_driver() {
             ensure_eq!(refused(reach.queue.stop()), Some(StopError::InCallback));
-            ensure_eq!(refused(reach.device.stop_all()), Some(StopError::InCallback));
+            ensure_eq!(
+                refused(reach.device.stop_all()),
+                Some(StopError::InCallback)
+            );
             ensure_eq!(reach.device.unbind(), Err(UnbindError::InCallback));
         }
         Ok(())
@@ -198,7 +208,9 @@ impl Reach {
 fn enter(place: Place, way: Way) -> Result {
     let rig = Rig::new()?;
     let bypass = matches!(place, Place::RunOnSubmitter | Place::DropOnSubmitter);
-    let builder = Queue::<Mock>::builder(c"re-entered").credits(64).bypass(bypass);
+    let builder = Queue::<Mock>::builder(c"re-entered")
+        .credits(64)
+        .bypass(bypass);
     let gone = Arc::new(Atomic::new(0), GFP_KERNEL)?;
     let reach = Reach {
         queue: Arc::new(rig.build(builder)?, GFP_KERNEL)?,
@@ -216,7 +228,9 @@ fn enter(place: Place, way: Way) -> Result {
     rig.gpu.wait_running(90)?;
     let inner = reach.clone();
     let fences = call_out(&rig, &reach, place, move || inner.enter(way, place))?;
-    eventually("the callback was entered", || reach.entered.load(Relaxed) == 2)?;
+    eventually("the callback was entered", || {
+        reach.entered.load(Relaxed) == 2
+    })?;
     reach.tokens(|token| token.complete(Ok(())))?;
     let _any = done(&first)?;
     for fence in &fences {
