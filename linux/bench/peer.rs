@@ -85,6 +85,9 @@ pub(crate) fn free_bytes() -> u64 {
 
 /// Calls `f` once in a hard interrupt.
 pub(crate) fn call_in_irq<F: FnMut()>(mut f: F) -> Result {
+    /// # Safety
+    ///
+    /// `arg` points to an `F` that nobody else uses.
     unsafe extern "C" fn call<F: FnMut()>(arg: *mut c_void) {
         // SAFETY: It is the closure below, which waits for the call.
         unsafe { (*arg.cast::<F>())() };

@@ -70,8 +70,11 @@ impl JobFence {
 #[must_use = "a job that is not submitted does not run"]
 pub struct Prepared<'queue, D: Driver, M: Mode = Normal> {
     inner: ManuallyDrop<Parts<D>>,
-    _queue: PhantomData<(&'queue (), fn() -> M)>,
+    _queue: Of<'queue, M>,
 }
+
+/// What a handle borrows, and how its queue gives out fences.
+type Of<'a, M> = PhantomData<(&'a (), fn() -> M)>;
 
 /// What a prepared job is made of.
 pub(crate) struct Parts<D: Driver> {
@@ -209,7 +212,9 @@ pub struct Armed<'guard, D: Driver, M: Mode = Normal> {
     fence: ARef<Fence>,
     /// From arm to submit.
     section: Option<SignallingSection>,
-    _guard: PhantomData<(&'guard (), fn() -> M, *mut ())>,
+    _guard: Of<'guard, M>,
+    // A guard belongs to a thread.
+    _not_send: PhantomData<*mut ()>,
 }
 
 impl<D: Driver, M: Mode> Armed<'_, D, M> {
@@ -331,6 +336,7 @@ impl<'queues> SubmissionGuard<'queues> {
             fence,
             section: Some(section),
             _guard: PhantomData,
+            _not_send: PhantomData,
         })
     }
 

@@ -90,7 +90,7 @@ pub(crate) fn drm_4_3_cancelled_out_of_order() -> Result {
             _ => {}
         }
         // Some go on with their handle, some without.
-        let queue = Some(queue).filter(|_| how != 3);
+        let queue = (how != 3).then_some(queue);
         for job in [2, 0, 1] {
             rig.gpu.complete(base + job, Err(Errno::ECANCELED))?;
         }
@@ -253,7 +253,7 @@ pub(crate) fn drm_4_16_queue_outlives_its_device() -> Result {
         Ok(())
     };
     // Unbind waits, so it is for another thread: this one is between arm and submit.
-    let (_, first) = beside(unbinds, || {
+    let ((), first) = beside(unbinds, || {
         let armed = guard.arm(held).map_err(|_| EINVAL)?;
         let first = armed.finished();
         go.store(1, Release);

@@ -117,7 +117,7 @@ impl<T: Target> Node<T> {
         };
         // SAFETY: The node stays until `done` is set. The target is only borrowed.
         unsafe {
-            (*(&raw const (*this).target)).on_signal(status);
+            (*this).target.on_signal(status);
             kernel::sync::atomic::atomic_store(
                 (*this).done.get(),
                 true,

@@ -25,6 +25,9 @@ static OPERATIONS: bindings::dma_fence_ops = bindings::dma_fence_ops {
     set_deadline: None,
 };
 
+/// # Safety
+///
+/// None: it only returns a name.
 unsafe extern "C" fn name(_fence: *mut bindings::dma_fence) -> *const kernel::ffi::c_char {
     c"foreign".as_char_ptr()
 }

@@ -211,10 +211,11 @@ fn enter(place: Place, way: Way) -> Result {
     let builder = Queue::<Mock>::builder(c"re-entered")
         .credits(64)
         .bypass(bypass);
+    let other = Queue::<Mock>::builder(c"other").bypass(true);
     let gone = Arc::new(Atomic::new(0), GFP_KERNEL)?;
     let reach = Reach {
         queue: Arc::new(rig.build(builder)?, GFP_KERNEL)?,
-        other: Arc::new(rig.queue(c"other")?, GFP_KERNEL)?,
+        other: Arc::new(rig.build(other)?, GFP_KERNEL)?,
         device: rig.device.clone(),
         gpu: rig.gpu.clone(),
         made: Channel::new(8)?,
