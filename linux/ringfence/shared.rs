@@ -524,18 +524,11 @@ impl<D: Driver> Shared<D> {
         &self,
         request: Request,
     ) -> Result<Reservation, ringfence_core::PrepareError> {
-        if !self.take_aside() {
-            return self.prepare_more(request);
+        // First: a job that could never run takes no room, not even for a moment.
+        match self.terms.reservation(request) {
+            Ok(reservation) if self.take_aside() => Ok(reservation),
+            _ => self.prepare_more(request),
         }
-        self.terms.reservation(request).inspect_err(|_| {
-            // Under the lock: a queue that was closed meanwhile keeps none aside.
-            let mut state = self.state.lock();
-            if state.core.is_open() {
-                self.aside.add(1, Relaxed);
-            } else {
-                state.core.put_back(1);
-            }
-        })
     }
 
     /// Takes one of the rooms that were set aside, if there is one.

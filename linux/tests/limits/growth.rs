@@ -39,7 +39,6 @@ fn room(rig: &Rig, queue: &Queue<Mock>) -> Result<usize> {
 
 /// What a scenario of growth knows.
 struct Growing {
-    rig: Rig,
     queue: Queue<Mock>,
     /// The tags and sequence numbers of jobs, in the order in which they ran.
     ran: Channel<(u64, u64)>,
@@ -47,6 +46,8 @@ struct Growing {
     signalled: Channel<u64>,
     fences: KVec<ARef<Fence>>,
     watches: KVec<crate::rig::Watch>,
+    // Last: its device waits for the queue.
+    rig: Rig,
 }
 
 /// A job that notes who it was.
