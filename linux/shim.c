@@ -95,6 +95,28 @@ bool ringfence_fence_is_signaled(struct dma_fence *fence)
 	return dma_fence_is_signaled(fence);
 }
 
+/*
+ * As dma_fence_get_status(), also for a fence that has signalled and whose lock
+ * was its issuer's: that may be gone (see below). A lock of the fence's own is
+ * taken, so that its callbacks have returned.
+ */
+int ringfence_fence_status(struct dma_fence *fence)
+{
+	int status;
+
+	rcu_read_lock();
+	if (test_bit(DMA_FENCE_FLAG_INLINE_LOCK_BIT, &fence->flags) ||
+	    !dma_fence_test_signaled_flag(fence)) {
+		status = dma_fence_get_status(fence);
+	} else {
+		/* The error was set before the flag. */
+		smp_rmb();
+		status = READ_ONCE(fence->error) ?: 1;
+	}
+	rcu_read_unlock();
+	return status;
+}
+
 bool ringfence_fence_is_later(struct dma_fence *a, struct dma_fence *b)
 {
 	return dma_fence_is_later(a, b);

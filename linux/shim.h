@@ -54,6 +54,7 @@ void ringfence_gate_unlock(struct mutex *gate);
 void ringfence_fence_get(struct dma_fence *fence);
 void ringfence_fence_put(struct dma_fence *fence);
 bool ringfence_fence_is_signaled(struct dma_fence *fence);
+int ringfence_fence_status(struct dma_fence *fence);
 void ringfence_fence_signal(struct dma_fence *fence, int error, u64 ns);
 bool ringfence_fence_is_later(struct dma_fence *a, struct dma_fence *b);
 bool ringfence_fence_remove_callback(struct dma_fence *fence,

@@ -114,7 +114,7 @@ impl Fence {
     /// fence callback.
     pub fn status(&self) -> Option<Status> {
         // SAFETY: The type's invariant.
-        match unsafe { bindings::dma_fence_get_status(self.as_raw()) } {
+        match unsafe { sys::ringfence_fence_status(self.as_raw()) } {
             0 => None,
             1.. => Some(Ok(())),
             error => Some(Err(Errno::new(error).unwrap_or(Errno::EIO))),

@@ -55,6 +55,7 @@ extern "C" {
     pub(crate) fn ringfence_fence_get(fence: *mut bindings::dma_fence);
     pub(crate) fn ringfence_fence_put(fence: *mut bindings::dma_fence);
     pub(crate) fn ringfence_fence_is_signaled(fence: *mut bindings::dma_fence) -> bool;
+    pub(crate) fn ringfence_fence_status(fence: *mut bindings::dma_fence) -> c_int;
     pub(crate) fn ringfence_fence_signal(fence: *mut bindings::dma_fence, error: c_int, ns: u64);
     pub(crate) fn ringfence_fence_is_later(
         a: *mut bindings::dma_fence,

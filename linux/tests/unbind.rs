@@ -303,6 +303,5 @@ suite! { ringfence_unbind of unbind {
     payload_dropped_on_a_worker,
     payload_dropped_on_the_submitter,
     payload_dropped_on_the_completer,
-    // fails: hangs. The visit that drops the payload owes the answer of a run, for which stop and unbind wait.
-    // stop_and_unbind_in_a_payload_drop,
+    stop_and_unbind_in_a_payload_drop,
 } }

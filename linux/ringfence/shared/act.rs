@@ -94,6 +94,9 @@ impl<D: Driver> Ref<D> {
             stopped: false,
         };
         let traced = trace::is_on();
+        let lends = batch
+            .iter()
+            .any(|action| matches!(action, Action::Run { .. } | Action::TimedOut { .. }));
         self.let_fences_go(batch);
         for action in batch.iter() {
             match action {
@@ -124,6 +127,12 @@ impl<D: Driver> Ref<D> {
                     // SAFETY: It is lent to this visit, which answers once it has.
                     let outcome = unsafe { self.timed_out(id, job, extensions_left) };
                     reports.list.push(Report::TimedOut(id, outcome));
+                }
+                Action::Reap(job) if lends && !Shared::<D>::DROPS_IN_IRQ => {
+                    irqs.restore();
+                    // A stop in the payload's drop would wait for what this visit is still to answer.
+                    // SAFETY: The action carries the job and is acted on once.
+                    self.as_in_a_callback(|| unsafe { reap(job, irqs) });
                 }
                 // SAFETY: The action carries the job and is acted on once.
                 Action::Reap(job) => unsafe { reap(job, irqs) },
@@ -300,6 +309,15 @@ impl<D: Driver> Ref<D> {
         self.inside.store(core::ptr::null_mut(), Relaxed);
         drop(mark);
         answer
+    }
+
+    /// So that whoever asks finds this thread in a callback of the queue. The caller has the run baton.
+    fn as_in_a_callback(&self, f: impl FnOnce()) {
+        // SAFETY: A thread has itself.
+        self.inside
+            .store(unsafe { sys::ringfence_current() }, Relaxed);
+        f();
+        self.inside.store(core::ptr::null_mut(), Relaxed);
     }
 
     #[cold]

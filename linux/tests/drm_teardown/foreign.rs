@@ -101,7 +101,6 @@ pub(crate) fn issuer_of_a_dependency_is_gone() -> Result {
 }
 
 /// A fence is used whose issuer has gone: asked, depended on, followed, watched.
-#[allow(dead_code)]
 pub(crate) fn fence_whose_issuer_is_gone_is_used() -> Result {
     let rig = Rig::new()?;
     let queue = rig.queue(c"q")?;

@@ -337,7 +337,6 @@ places! {
 
 /// A payload's drop may sleep. Whether its visit has a run to answer, it does not know: stop and unbind are
 /// done then, or refused.
-#[allow(dead_code)]
 pub(crate) fn stop_and_unbind_in_a_payload_drop() -> Result {
     for unbinds in [false, true] {
         let mut rig = Rig::new()?;
