@@ -313,7 +313,8 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     }
 
     /// Moves the line into other storage, so that a ring can grow with its use. Returns the storage
-    /// there was, all of whose elements are free. What the host keeps beside the entries moves along.
+    /// there was, all of whose elements are free. What the host keeps beside the entries moves
+    /// along.
     ///
     /// Takes time linear in the number of jobs in line.
     ///

@@ -59,11 +59,18 @@ pub(crate) fn run(
             .map(|plant| ("RINGFENCE_PLANT", (plant as u32).to_string()))
             .into_iter()
             .collect(),
-        arguments: ["kunit.enable=1", "kunit.autorun=1"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain([format!("kunit.filter_glob={filter}")])
-            .collect(),
+        // Each device that ends waits for a grace period: let those be short.
+        arguments: [
+            "kunit.enable=1",
+            "kunit.autorun=1",
+            "rcutree.jiffies_till_first_fqs=0",
+            "rcutree.jiffies_till_next_fqs=1",
+            "rcupdate.rcu_expedited=1",
+        ]
+        .map(str::to_owned)
+        .into_iter()
+        .chain([format!("kunit.filter_glob={filter}")])
+        .collect(),
         processors: 2,
         limit: Duration::from_secs(match kind {
             Kind::Release => 240,

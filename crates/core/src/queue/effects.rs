@@ -84,8 +84,8 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         Ok(())
     }
 
-    /// As [`Queue::next`], but signals only, which come first there: for a host that would rather signal
-    /// than first hear of what else there is.
+    /// As [`Queue::next`], but signals only, which come first there: for a host that would rather
+    /// signal than first hear of what else there is.
     #[inline]
     pub fn next_signal(&mut self, visit: &mut Visit, now: &mut impl Now) -> Option<Effect> {
         // The signal baton: all outstanding signals are this visit's.

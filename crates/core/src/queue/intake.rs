@@ -40,7 +40,8 @@ impl Reservation {
     }
 }
 
-/// What a queue makes of a job's request. It does not change, so a host may keep it where it needs no lock.
+/// What a queue makes of a job's request. It does not change, so a host may keep it where it needs
+/// no lock.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     credits: u32,
@@ -123,8 +124,8 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     }
 
     /// Reserves up to `most` rooms for jobs that are to come, so that a host need not ask for each.
-    /// Returns how many; none where the queue takes no jobs. Each is used by [`Terms::reservation`] or
-    /// given back by [`Queue::put_back`].
+    /// Returns how many; none where the queue takes no jobs. Each is used by
+    /// [`Terms::reservation`] or given back by [`Queue::put_back`].
     pub fn set_aside(&mut self, most: u32) -> u32 {
         if self.lifecycle != Lifecycle::Open {
             return 0;
