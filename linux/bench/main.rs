@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Side by side with `drm_sched`, in one boot: the same steps, the same clock, the same way to wait, in
-//! turn. Prints one line for each measure, side and round; `cargo xtask kernel bench` makes the table.
+//! Side by side with `drm_sched`, in one boot: the same steps, the same clock, the same way to
+//! wait, in turn. Prints one line for each measure, side and round; `cargo xtask kernel bench`
+//! makes the table.
 //!
-//! The backend is trivial on both sides: a job is done when its run callback returns, or completes in a
-//! hard interrupt where that is what is measured. Each job costs one credit and has a payload of a
-//! pointer, which leaves the window of outstanding jobs when it is freed.
+//! The backend is trivial on both sides: a job is done when its run callback returns, or completes
+//! in a hard interrupt where that is what is measured. Each job costs one credit and has a payload
+//! of a pointer, which leaves the window of outstanding jobs when it is freed.
 
 use kernel::prelude::*;
 

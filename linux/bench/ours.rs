@@ -192,8 +192,9 @@ pub(crate) fn completion_to_finished(stamps: &mut Stamps) -> Result {
     Ok(())
 }
 
-/// The cycles from before the first submit until the last job was freed, dealt out in turn. The executor
-/// is one for throughput, as a driver that wants it would choose; that of the latencies is prompt.
+/// The cycles from before the first submit until the last job was freed, dealt out in turn. The
+/// executor is one for throughput, as a driver that wants it would choose; that of the latencies is
+/// prompt.
 pub(crate) fn throughput(
     queues: u32,
     bypass: bool,
@@ -224,8 +225,8 @@ pub(crate) fn throughput(
     Ok(peer::cycles() - began)
 }
 
-/// What idle queues cost that share an executor, each with a driver's value of no size: bytes each. Rings
-/// begin with four entries.
+/// What idle queues cost that share an executor, each with a driver's value of no size: bytes each.
+/// Rings begin with four entries.
 pub(crate) fn bytes_per_queue(queues: u32) -> Result<u64> {
     let device = Device::new(c"bench")?;
     let executor = Executor::batching(c"ringfence-bench")?;
@@ -240,8 +241,8 @@ pub(crate) fn bytes_per_queue(queues: u32) -> Result<u64> {
     Ok(before.saturating_sub(after) / u64::from(queues))
 }
 
-/// What jobs cost which are queued and wait for a fence: bytes each, their entries in a full ring and
-/// what a dependency takes included.
+/// What jobs cost which are queued and wait for a fence: bytes each, their entries in a full ring
+/// and what a dependency takes included.
 pub(crate) fn bytes_per_job(jobs: u32) -> Result<u64> {
     let device = Device::new(c"bench")?;
     let executor = Executor::batching(c"ringfence-bench")?;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The C side, as declared in `linux/bench/peer.h`: drm_sched, and what both sides are measured with.
+//! The C side, as declared in `linux/bench/peer.h`: drm_sched, and what both sides are measured
+//! with.
 
 use core::ops::Deref;
 use core::ptr::NonNull;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Which tasks are in a driver callback, of any queue.
 //!
-//! A task in a callback is in a signalling section: payloads of other queues must not be dropped there,
-//! and their callbacks do not nest in it. The kernel's tasks have no room for such a mark, so it is kept
-//! here: a few places by the task's address, in one cache line. Callbacks that run with interrupts off
-//! need none.
+//! A task in a callback is in a signalling section: payloads of other queues must not be dropped
+//! there, and their callbacks do not nest in it. The kernel's tasks have no room for such a mark,
+//! so it is kept here: a few places by the task's address, in one cache line. Callbacks that run
+//! with interrupts off need none.
 
 use kernel::ffi::c_void;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Fences a job waits for: its dependencies, and what its run callback named.
 //!
-//! All memory is taken at prepare. A job's callbacks are registered *before* core is told that it waits,
-//! so that nobody can reap it meanwhile; what signals before that is counted under the queue's lock. At
-//! reap the callbacks are taken back, which waits for one that is running: what a callback touches is
-//! there until it has returned.
+//! All memory is taken at prepare. A job's callbacks are registered *before* core is told that it
+//! waits, so that nobody can reap it meanwhile; what signals before that is counted under the
+//! queue's lock. At reap the callbacks are taken back, which waits for one that is running: what a
+//! callback touches is there until it has returned.
 
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -56,8 +56,8 @@ unsafe impl<D: Driver> Send for Waiter<D> {}
 impl<D: Driver> Target for Waiter<D> {
     fn on_signal(&self, status: Status) {
         if let Some(queue) = self.queue {
-            // SAFETY: The job keeps its queue, and is kept until this has returned. `wait` is beside the
-            // nodes.
+            // SAFETY: The job keeps its queue, and is kept until this has returned. `wait` is
+            // beside the nodes.
             unsafe {
                 queue
                     .as_ref()
@@ -109,8 +109,8 @@ impl<D: Driver> Dependencies<D> {
         }
     }
 
-    /// Registers with every fence. How many there are, and of those that have signalled already how many
-    /// and the first error. Not in a fence callback.
+    /// Registers with every fence. How many there are, and of those that have signalled already how
+    /// many and the first error. Not in a fence callback.
     ///
     /// # Safety
     ///
@@ -177,7 +177,8 @@ struct Hardware<D: Driver> {
 struct Resource<D: Driver> {
     job: JobId,
     queue: Option<NonNull<Shared<D>>>,
-    /// Under the queue's lock: whether core knows that the job waits, or whether it is over already.
+    /// Under the queue's lock: whether core knows that the job waits, or whether it is over
+    /// already.
     wait: UnsafeCell<ResourceWait>,
 }
 
@@ -259,8 +260,8 @@ impl<D: Driver> HardwareWait<D> {
         queue: NonNull<Shared<D>>,
         fence: ARef<Fence>,
     ) -> bool {
-        // SAFETY: The job is the caller's. What was registered before has been told, or else core would
-        // not have handed the job out, but it may not have returned.
+        // SAFETY: The job is the caller's. What was registered before has been told, or else core
+        // would not have handed the job out, but it may not have returned.
         unsafe {
             Node::remove(&raw mut (*this).resource);
             let target = &mut (*this).resource.target;

@@ -17,13 +17,14 @@ use crate::recovery::{Recovery, RequestError};
 use crate::stop::{DeviceStop, StopError};
 use crate::sys;
 
-/// A device scope. Queues are made in one; after [`Device::unbind`] none of their driver callbacks runs
-/// any more, while fences stay usable.
+/// A device scope. Queues are made in one; after [`Device::unbind`] none of their driver callbacks
+/// runs any more, while fences stay usable.
 ///
-/// Dropping it unbinds, and then waits until no code of a driver can run any more for any of its queues:
-/// handles and [tokens](crate::Completion) are gone, callbacks of foreign fences are off their lists,
-/// work and timers have returned, RCU callbacks have been called. So a module whose exit drops its
-/// device may be unloaded. Handles that are kept longer keep the drop waiting, which the log says.
+/// Dropping it unbinds, and then waits until no code of a driver can run any more for any of its
+/// queues: handles and [tokens](crate::Completion) are gone, callbacks of foreign fences are off
+/// their lists, work and timers have returned, RCU callbacks have been called. So a module whose
+/// exit drops its device may be unloaded. Handles that are kept longer keep the drop waiting, which
+/// the log says.
 pub struct Device {
     pub(crate) scope: Arc<Scope>,
 }
@@ -44,8 +45,8 @@ pub enum UnbindError {
 }
 
 impl DeviceBuilder<'_> {
-    /// How long a job may be on the hardware, where neither it nor its queue says anything. For ever if
-    /// not said.
+    /// How long a job may be on the hardware, where neither it nor its queue says anything. For
+    /// ever if not said.
     pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
         self.timeout = timeout.into();
         self
@@ -62,8 +63,8 @@ impl DeviceBuilder<'_> {
         })
     }
 
-    /// Opens a scope with a recovery, which runs on a workqueue of the device's own, one at a time. It
-    /// ends with [`Device::unbind`].
+    /// Opens a scope with a recovery, which runs on a workqueue of the device's own, one at a time.
+    /// It ends with [`Device::unbind`].
     ///
     /// # Errors
     ///
@@ -97,8 +98,8 @@ impl Device {
         }
     }
 
-    /// Has the scope unbound when the driver is unbound from `dev`, before what the driver registered
-    /// with the device earlier goes away.
+    /// Has the scope unbound when the driver is unbound from `dev`, before what the driver
+    /// registered with the device earlier goes away.
     ///
     /// # Errors
     ///
@@ -123,9 +124,9 @@ impl Device {
         self.scope.has_recovery()
     }
 
-    /// Stops every queue of the device, also those that are made meanwhile. Returns once none of their
-    /// driver callbacks is running; none begins before what is returned is dropped. Waits until nobody
-    /// else has stopped a queue of this device. Does not allocate.
+    /// Stops every queue of the device, also those that are made meanwhile. Returns once none of
+    /// their driver callbacks is running; none begins before what is returned is dropped. Waits
+    /// until nobody else has stopped a queue of this device. Does not allocate.
     ///
     /// # Errors
     ///
@@ -134,9 +135,9 @@ impl Device {
         DeviceStop::begin(&self.scope)
     }
 
-    /// Has the recovery called for the queue with this fence context, as for a fault that an interrupt
-    /// reports. Several requests before the call are one; so are those before the recovery stops the
-    /// queue. Neither sleeps nor allocates: for interrupt handlers.
+    /// Has the recovery called for the queue with this fence context, as for a fault that an
+    /// interrupt reports. Several requests before the call are one; so are those before the
+    /// recovery stops the queue. Neither sleeps nor allocates: for interrupt handlers.
     ///
     /// # Errors
     ///
@@ -145,13 +146,13 @@ impl Device {
         self.scope.request_recovery(context)
     }
 
-    /// Ends the scope: kills every queue with `ENODEV`, signals all fences in order, waits for driver
-    /// callbacks and the recovery that are running and for whoever has stopped queues, ends the recovery,
-    /// and drops the drivers' values and the recovery. When this returns, no driver callback of this
-    /// device is running or will run.
+    /// Ends the scope: kills every queue with `ENODEV`, signals all fences in order, waits for
+    /// driver callbacks and the recovery that are running and for whoever has stopped queues, ends
+    /// the recovery, and drops the drivers' values and the recovery. When this returns, no driver
+    /// callback of this device is running or will run.
     ///
-    /// Payloads of jobs that clients hold prepared or armed are dropped by those clients later. Sleeps;
-    /// not for use in a signalling section. Calling it again waits as well.
+    /// Payloads of jobs that clients hold prepared or armed are dropped by those clients later.
+    /// Sleeps; not for use in a signalling section. Calling it again waits as well.
     ///
     /// # Errors
     ///
@@ -160,8 +161,8 @@ impl Device {
         self.scope.unbind()
     }
 
-    /// Prints every queue: its jobs, their states and ages, what they wait for, and its last events.
-    /// Allocates; the queues go on.
+    /// Prints every queue: its jobs, their states and ages, what they wait for, and its last
+    /// events. Allocates; the queues go on.
     ///
     /// # Errors
     ///

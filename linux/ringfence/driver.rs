@@ -13,34 +13,36 @@ use crate::shared::{Ref, Shared};
 
 /// The driver's side of one queue.
 ///
-/// The queue owns the value and hands out `&mut self`: callbacks of one queue never overlap. They are
-/// called with no lock held, on a worker of the queue's executor or, with bypass, on the submitting
-/// thread, always inside a [signalling section](crate::SignallingSection): they must not allocate with
-/// more than `GFP_ATOMIC`, take a lock under which others do, or wait for a fence. After
-/// [`Device::unbind`] has returned, none is running or will run, and the value has been dropped. Without
-/// unbind it is dropped when the queue is closed and has no job left, on a thread that may sleep.
+/// The queue owns the value and hands out `&mut self`: callbacks of one queue never overlap. They
+/// are called with no lock held, on a worker of the queue's executor or, with bypass, on the
+/// submitting thread, always inside a [signalling section](crate::SignallingSection): they must not
+/// allocate with more than `GFP_ATOMIC`, take a lock under which others do, or wait for a fence.
+/// After [`Device::unbind`] has returned, none is running or will run, and the value has been
+/// dropped. Without unbind it is dropped when the queue is closed and has no job left, on a thread
+/// that may sleep.
 ///
 /// [`Device::unbind`]: crate::Device::unbind
 pub trait Driver: Send + Sized + 'static {
-    /// One job's data, owned by the queue from submit on and lent to the callbacks. Dropped after the
-    /// job's fence has signalled, outside any signalling section of this queue.
+    /// One job's data, owned by the queue from submit on and lent to the callbacks. Dropped after
+    /// the job's fence has signalled, outside any signalling section of this queue.
     type Payload: Send + 'static;
 
-    /// What it takes to put a job that is on the hardware there once more, after a reset or on another
-    /// device: ring positions, addresses. `run` leaves it with its answer; it stays with the job until
-    /// its fence has signalled. `()` where nothing is needed, or where jobs cannot be replayed.
+    /// What it takes to put a job that is on the hardware there once more, after a reset or on
+    /// another device: ring positions, addresses. `run` leaves it with its answer; it stays with
+    /// the job until its fence has signalled. `()` where nothing is needed, or where jobs cannot be
+    /// replayed.
     type ReplayData: Send + 'static;
 
-    /// Whether `run` answers [`Submission::follow`] or [`Submission::no_resources`], for which each job
-    /// then has memory prepared.
+    /// Whether `run` answers [`Submission::follow`] or [`Submission::no_resources`], for which each
+    /// job then has memory prepared.
     const NAMES_FENCES: bool = false;
 
     /// Where payloads may be dropped: on threads alone, or in interrupts too.
     const REAPING: Reaping<Self::Payload> = Reaping::ON_THREADS;
 
-    /// Whether [`Driver::run`] does nothing but write memory and registers, and is short: it is then called
-    /// with interrupts off, in one go with what comes before and after it, and must neither sleep nor turn
-    /// them on.
+    /// Whether [`Driver::run`] does nothing but write memory and registers, and is short: it is
+    /// then called with interrupts off, in one go with what comes before and after it, and must
+    /// neither sleep nor turn them on.
     const RUNS_WITH_IRQS_OFF: bool = false;
 
     /// Puts a job on the hardware.
@@ -50,9 +52,9 @@ pub trait Driver: Send + Sized + 'static {
     /// finds out, and resets what must be reset.
     fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome;
 
-    /// Puts a job on the hardware again that a reset or a move to another device took off it. The job
-    /// has run, and keeps its fence: `run` is never called again for it. Called only on behalf of who
-    /// has [stopped](crate::Queue::stop) the queue, on that thread, jobs in order.
+    /// Puts a job on the hardware again that a reset or a move to another device took off it. The
+    /// job has run, and keeps its fence: `run` is never called again for it. Called only on behalf
+    /// of who has [stopped](crate::Queue::stop) the queue, on that thread, jobs in order.
     ///
     /// If not implemented, jobs cannot be replayed: they fail with `ENODATA`.
     fn replay(&mut self, replay: Replay<'_, Self>) -> ReplayOutcome {
@@ -64,9 +66,9 @@ pub trait Driver: Send + Sized + 'static {
 ///
 /// # Safety
 ///
-/// Dropping a value, wherever it came from, neither sleeps nor takes a lock that is held with interrupts
-/// on. So plain data, boxes of it (`kfree` is safe there) and counts on fences may be; a mutex, a
-/// workqueue, memory of `vmalloc` must not.
+/// Dropping a value, wherever it came from, neither sleeps nor takes a lock that is held with
+/// interrupts on. So plain data, boxes of it (`kfree` is safe there) and counts on fences may be; a
+/// mutex, a workqueue, memory of `vmalloc` must not.
 pub unsafe trait DropInIrq {}
 
 macro_rules! plain_data {
@@ -146,8 +148,8 @@ impl<D: Driver> Submission<'_, D> {
         self.fence
     }
 
-    /// It is on the hardware: the token completes it, from any context, also before this callback has
-    /// returned.
+    /// It is on the hardware: the token completes it, from any context, also before this callback
+    /// has returned.
     #[inline]
     pub fn pending(self) -> (Completion<D>, RunOutcome)
     where
@@ -214,10 +216,10 @@ pub(crate) enum Answer {
 
 /// The right to complete one attempt at a job, once.
 ///
-/// Dropped without completing, it fails the job with `ECANCELED`: the hardware side has lost it. Once
-/// the job has been replayed, the tokens of earlier attempts are void: completed or dropped, they are
-/// counted as late and change nothing. It holds the queue's memory, and may be dropped in any context
-/// but a fence callback.
+/// Dropped without completing, it fails the job with `ECANCELED`: the hardware side has lost it.
+/// Once the job has been replayed, the tokens of earlier attempts are void: completed or dropped,
+/// they are counted as late and change nothing. It holds the queue's memory, and may be dropped in
+/// any context but a fence callback.
 #[must_use = "dropping the token fails the job"]
 pub struct Completion<D: Driver> {
     queue: Option<Ref<D>>,
@@ -252,26 +254,26 @@ impl<D: Driver> Completion<D> {
         }
     }
 
-    /// Says that the hardware is done with the job, with `result`. If the job is over already, as after
-    /// a timeout or a kill, this is counted and ignored.
+    /// Says that the hardware is done with the job, with `result`. If the job is over already, as
+    /// after a timeout or a kill, this is counted and ignored.
     ///
-    /// Signals the job's fence on this thread when its turn has come, with callbacks, and drops payloads
-    /// of finished jobs here, where sleeping is allowed. Any context but a fence callback.
+    /// Signals the job's fence on this thread when its turn has come, with callbacks, and drops
+    /// payloads of finished jobs here, where sleeping is allowed. Any context but a fence callback.
     #[inline]
     pub fn complete(mut self, result: Result<(), Errno>) {
         self.complete_as(result, Context::Task);
     }
 
-    /// As [`Completion::complete`], from an interrupt handler, or from a thread that should do as little
-    /// as possible: payloads are left for the worker to drop, unless
-    /// [the driver says otherwise](Driver::REAPING).
+    /// As [`Completion::complete`], from an interrupt handler, or from a thread that should do as
+    /// little as possible: payloads are left for the worker to drop, unless [the driver says
+    /// otherwise](Driver::REAPING).
     #[inline]
     pub fn complete_in_irq(mut self, result: Result<(), Errno>) {
         self.complete_as(result, Context::Irq);
     }
 
-    /// As [`Completion::complete`], inside a callback of another fence, whose lock is held: the worker
-    /// signals.
+    /// As [`Completion::complete`], inside a callback of another fence, whose lock is held: the
+    /// worker signals.
     pub fn complete_in_callback(mut self, result: Result<(), Errno>) {
         self.complete_as(result, Context::Nested);
     }
@@ -331,8 +333,8 @@ impl<D: Driver> TimedOutJob<'_, D> {
         TimeoutOutcome(core_queue::TimeoutOutcome::Handled(error))
     }
 
-    /// The job hangs, and it takes more than this callback may do: the job stays, the queue holds still,
-    /// and the device's [`Recovery`](crate::Recovery) is called for it.
+    /// The job hangs, and it takes more than this callback may do: the job stays, the queue holds
+    /// still, and the device's [`Recovery`](crate::Recovery) is called for it.
     ///
     /// # Errors
     ///

@@ -9,11 +9,11 @@ use kernel::sync::Arc;
 use crate::sys;
 
 /// Runs the workers of any number of queues: a workqueue of its own with a rescuer
-/// (`WQ_MEM_RECLAIM`), since memory management waits for fences and fences for these workers; or one
-/// real-time thread.
+/// (`WQ_MEM_RECLAIM`), since memory management waits for fences and fences for these workers; or
+/// one real-time thread.
 ///
-/// Nothing but queues runs on it, so nothing there waits for memory. Queues hold it; it ends with the
-/// last of them.
+/// Nothing but queues runs on it, so nothing there waits for memory. Queues hold it; it ends with
+/// the last of them.
 pub struct Executor {
     raw: NonNull<sys::Executor>,
     /// Workers linger before they sleep.
@@ -36,9 +36,9 @@ impl Executor {
     }
 
     /// Makes a workqueue for throughput. A worker that has run out of jobs lets others have the
-    /// processor once before it sleeps, so that a submitter which it has preempted comes back with more
-    /// than one. A job that is submitted meanwhile waits for its turn with the scheduler instead of
-    /// preempting: up to a time slice for each busy thread of that processor.
+    /// processor once before it sleeps, so that a submitter which it has preempted comes back with
+    /// more than one. A job that is submitted meanwhile waits for its turn with the scheduler
+    /// instead of preempting: up to a time slice for each busy thread of that processor.
     ///
     /// # Errors
     ///

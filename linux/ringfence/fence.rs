@@ -2,8 +2,8 @@
 //! Fences: the kernel's `dma_fence`, with one owner that signals.
 //!
 //! A [`Timeline`] makes fences. Each has one [`Signaller`], which signals it exactly once, and any
-//! number of `ARef<Fence>`, which wait, ask and register [`Callback`]s, and cannot signal. The fences
-//! of C drivers are [`Fence`]s, too.
+//! number of `ARef<Fence>`, which wait, ask and register [`Callback`]s, and cannot signal. The
+//! fences of C drivers are [`Fence`]s, too.
 //!
 //! | rule | why, and where it is said |
 //! |---|---|

@@ -65,8 +65,8 @@ impl JobFence {
 
 /// A job with all its memory, that nobody waits for yet: everything that can fail has succeeded.
 ///
-/// Borrows the queue's handle; one that must outlive it is [detached](Prepared::detach). Dropped, it
-/// gives its room back and its payload is dropped; no fence was published.
+/// Borrows the queue's handle; one that must outlive it is [detached](Prepared::detach). Dropped,
+/// it gives its room back and its payload is dropped; no fence was published.
 #[must_use = "a job that is not submitted does not run"]
 pub struct Prepared<'queue, D: Driver, M: Mode = Normal> {
     inner: ManuallyDrop<Parts<D>>,
@@ -136,8 +136,8 @@ impl<'queue, D: Driver, M: Mode> Prepared<'queue, D, M> {
         }
     }
 
-    /// Has the job wait for `fence` before it runs. Of several fences of one timeline only the latest
-    /// counts; one that has signalled without error costs nothing. Not in a fence callback.
+    /// Has the job wait for `fence` before it runs. Of several fences of one timeline only the
+    /// latest counts; one that has signalled without error costs nothing. Not in a fence callback.
     ///
     /// # Errors
     ///
@@ -168,9 +168,9 @@ impl<'queue, D: Driver, M: Mode> Prepared<'queue, D, M> {
 
     /// Arms and submits the job at once. Cannot fail. The queue owns the job from here on.
     ///
-    /// Neither sleeps nor allocates; any context but a fence callback. Where the queue has bypass and
-    /// nothing is in the way, and the caller may sleep, the driver's run callback is called before this
-    /// returns.
+    /// Neither sleeps nor allocates; any context but a fence callback. Where the queue has bypass
+    /// and nothing is in the way, and the caller may sleep, the driver's run callback is called
+    /// before this returns.
     #[inline]
     pub fn submit(self) -> M::OutFence {
         M::out_fence(Ref::submit(self.into_parts(), Clone::clone))
@@ -269,9 +269,9 @@ pub const GUARD_MAX: usize = 8;
 
 /// The right to submit to one or several queues, to the exclusion of other guards.
 ///
-/// Jobs armed under one guard stand in the same order in all its queues as those of any other guard: two
-/// gangs of jobs cannot end up waiting for each other. A plain [`Prepared::submit`] needs no guard and
-/// does not wait for one.
+/// Jobs armed under one guard stand in the same order in all its queues as those of any other
+/// guard: two gangs of jobs cannot end up waiting for each other. A plain [`Prepared::submit`]
+/// needs no guard and does not wait for one.
 pub struct SubmissionGuard<'queues> {
     gates: [Option<&'queues Gate>; GUARD_MAX],
     _held: [Option<GateGuard<'queues>>; GUARD_MAX],
@@ -284,8 +284,8 @@ pub struct NotCovered<'queue, D: Driver, M: Mode>(
 );
 
 impl<'queues> SubmissionGuard<'queues> {
-    /// Waits until no other guard covers any of `queues`, in an order that cannot deadlock. A queue may
-    /// be named twice. Sleeps; a thread must not hold two guards over one queue.
+    /// Waits until no other guard covers any of `queues`, in an order that cannot deadlock. A queue
+    /// may be named twice. Sleeps; a thread must not hold two guards over one queue.
     ///
     /// # Errors
     ///

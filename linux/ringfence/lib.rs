@@ -2,13 +2,14 @@
 //! GPU submission for kernel drivers: job queues over the kernel's `dma_fence`.
 //!
 //! A driver implements [`Driver`] and makes a [`Queue`] for each context. Clients
-//! [prepare](Queue::prepare) jobs, which may fail, and [submit](Prepared::submit) them, which cannot; the
-//! queue owns them from then on, runs them when what they depend on has signalled and the hardware has
-//! room, watches them, and signals their [`Fence`]s, exactly once and in order, whatever goes wrong.
+//! [prepare](Queue::prepare) jobs, which may fail, and [submit](Prepared::submit) them, which
+//! cannot; the queue owns them from then on, runs them when what they depend on has signalled and
+//! the hardware has room, watches them, and signals their [`Fence`]s, exactly once and in order,
+//! whatever goes wrong.
 //!
-//! What is decided is decided by `ringfence_core`, the same code that decides in user space and in the
-//! simulator; this crate supplies locks, workqueues, timers, fences and memory. The words and shapes are
-//! those of the user-space crate of the same name.
+//! What is decided is decided by `ringfence_core`, the same code that decides in user space and in
+//! the simulator; this crate supplies locks, workqueues, timers, fences and memory. The words and
+//! shapes are those of the user-space crate of the same name.
 //!
 //! | what | may be called |
 //! |---|---|

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The lock of a queue: a spin lock that is taken with interrupts off, from any context.
 //!
-//! The kernel crate's `SpinLockIrq` counts interrupt-disables of its own; this one saves and restores
-//! flags as C code around it does, so that it may be taken inside a fence callback, which runs under a
-//! lock that C took with `spin_lock_irqsave`.
+//! The kernel crate's `SpinLockIrq` counts interrupt-disables of its own; this one saves and
+//! restores flags as C code around it does, so that it may be taken inside a fence callback, which
+//! runs under a lock that C took with `spin_lock_irqsave`.
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -23,8 +23,8 @@ pub struct Lock<T> {
 
 // SAFETY: One user at a time has the value.
 unsafe impl<T: Send> Sync for Lock<T> {}
-// SAFETY: As above; a spin lock that nobody holds may be moved, unless lockdep says otherwise, which
-// goes by the class and not by the place.
+// SAFETY: As above; a spin lock that nobody holds may be moved, unless lockdep says otherwise,
+// which goes by the class and not by the place.
 unsafe impl<T: Send> Send for Lock<T> {}
 
 /// The lock is held and interrupts are off.
@@ -89,9 +89,9 @@ impl<T> Drop for Guard<'_, T> {
 /// After so many effects interrupts are let in.
 const BREATH: u32 = 16;
 
-/// Whether interrupts are off on this processor because of us, over a whole visit: turning them off and
-/// on again may cost more than a lock, so a visit does it once for a lock hold, the signals that follow
-/// from it, and the next.
+/// Whether interrupts are off on this processor because of us, over a whole visit: turning them off
+/// and on again may cost more than a lock, so a visit does it once for a lock hold, the signals
+/// that follow from it, and the next.
 ///
 /// Where they were off before, as in an interrupt handler, nothing here turns them on.
 pub(crate) struct Irqs {
@@ -147,8 +147,8 @@ impl Irqs {
     /// Takes a lock, and turns interrupts off where they are not.
     #[inline]
     pub(crate) fn lock<'a, T>(&'a mut self, lock: &'a Lock<T>) -> Held<'a, T> {
-        // SAFETY: It was initialised in `new`. Interrupts are off for as long as `self` is borrowed, and
-        // this restores the flags.
+        // SAFETY: It was initialised in `new`. Interrupts are off for as long as `self` is
+        // borrowed, and this restores the flags.
         unsafe {
             if self.off {
                 sys::ringfence_lock_plain(lock.lock.get());
@@ -199,8 +199,8 @@ impl<T> Drop for Held<'_, T> {
     }
 }
 
-/// Orders the submissions of one queue against those of other guards: a mutex, of which a guard takes
-/// several in one order.
+/// Orders the submissions of one queue against those of other guards: a mutex, of which a guard
+/// takes several in one order.
 pub(crate) struct Gate(Opaque<bindings::mutex>);
 
 // SAFETY: A mutex is made for many threads.

@@ -43,8 +43,8 @@ pub trait Mode: mode::Sealed + 'static {
 pub enum Normal {}
 
 /// Jobs may run for ever. Nobody may wait for one with a fence, so there is none to get: memory
-/// management would wait for it without end (`Documentation/driver-api/dma-buf.rst`, "Indefinite DMA
-/// Fences").
+/// management would wait for it without end (`Documentation/driver-api/dma-buf.rst`, "Indefinite
+/// DMA Fences").
 pub enum LongRunning {}
 
 impl mode::Sealed for Normal {}
@@ -69,10 +69,10 @@ impl Mode for LongRunning {
 
 /// The ordered line of jobs of one context.
 ///
-/// Jobs run in the order in which they are submitted, and their fences signal in that order, exactly
-/// once, whatever goes wrong. Dropping the handle closes the queue as its builder said and takes back all
-/// suspends; jobs that are left go on by themselves. Methods may be called in any context but a fence
-/// callback, unless they say that they sleep.
+/// Jobs run in the order in which they are submitted, and their fences signal in that order,
+/// exactly once, whatever goes wrong. Dropping the handle closes the queue as its builder said and
+/// takes back all suspends; jobs that are left go on by themselves. Methods may be called in any
+/// context but a fence callback, unless they say that they sleep.
 pub struct Queue<D: Driver, M: Mode = Normal> {
     shared: Ref<D>,
     close_policy: ClosePolicy,
@@ -84,8 +84,8 @@ pub struct Queue<D: Driver, M: Mode = Normal> {
 pub struct NoSuchJob;
 
 impl<D: Driver> Queue<D> {
-    /// Begins to make a queue. `name` is for people: traces, snapshots, messages. It is cut after 31
-    /// bytes.
+    /// Begins to make a queue. `name` is for people: traces, snapshots, messages. It is cut after
+    /// 31 bytes.
     pub fn builder(name: &CStr) -> Builder<'_> {
         Builder::new(name)
     }
@@ -100,13 +100,14 @@ impl<D: Driver, M: Mode> Queue<D, M> {
         }
     }
 
-    /// Makes a job: takes all the memory and room it will ever need, by `flags`. The only step that can
-    /// fail. The ring grows here, up to the queue's capacity, where `flags` has all of `GFP_KERNEL`.
+    /// Makes a job: takes all the memory and room it will ever need, by `flags`. The only step that
+    /// can fail. The ring grows here, up to the queue's capacity, where `flags` has all of
+    /// `GFP_KERNEL`.
     ///
     /// # Errors
     ///
-    /// No memory; the queue is full, closed or killed; or the job costs more credits than there are.
-    /// Gives the payload back.
+    /// No memory; the queue is full, closed or killed; or the job costs more credits than there
+    /// are. Gives the payload back.
     #[inline]
     pub fn prepare(
         &self,
@@ -222,8 +223,8 @@ impl<D: Driver, M: Mode> Queue<D, M> {
         }
     }
 
-    /// Ends every job now, in order, with `error`, wherever it is: the hardware must have let go of them.
-    /// Later completions are ignored. The queue takes no more jobs.
+    /// Ends every job now, in order, with `error`, wherever it is: the hardware must have let go of
+    /// them. Later completions are ignored. The queue takes no more jobs.
     pub fn kill(&self, error: Errno) {
         self.shared.urgent_event(|core| core.kill(error));
     }
@@ -233,14 +234,15 @@ impl<D: Driver, M: Mode> Queue<D, M> {
         self.close_with(self.close_policy);
     }
 
-    /// As [`Queue::close`], by another policy. Closing again can only turn draining into cancelling.
+    /// As [`Queue::close`], by another policy. Closing again can only turn draining into
+    /// cancelling.
     pub fn close_with(&self, policy: ClosePolicy) {
         self.shared
             .urgent_event(|core| core.close(policy, monotonic()));
     }
 
-    /// Signals when the queue is closed or killed and has no job left. Made when it is asked for, so that
-    /// a queue that nobody asks pays nothing.
+    /// Signals when the queue is closed or killed and has no job left. Made when it is asked for,
+    /// so that a queue that nobody asks pays nothing.
     ///
     /// # Errors
     ///
@@ -271,8 +273,8 @@ impl<D: Driver, M: Mode> Queue<D, M> {
         self.shared.wait_until_over();
     }
 
-    /// Begins no driver callback until resumed as often as suspended. One that is running ends in its own
-    /// time. The head of the line's clock stands still.
+    /// Begins no driver callback until resumed as often as suspended. One that is running ends in
+    /// its own time. The head of the line's clock stands still.
     pub fn suspend(&self) {
         self.shared.urgent_event(|core| core.suspend(monotonic()));
     }
@@ -282,15 +284,15 @@ impl<D: Driver, M: Mode> Queue<D, M> {
         self.shared.urgent_event(|core| core.resume(monotonic()))
     }
 
-    /// Ends the time of the job at the head of the line now, so that the driver is asked about it. Returns
-    /// whether there is such a job on the hardware.
+    /// Ends the time of the job at the head of the line now, so that the driver is asked about it.
+    /// Returns whether there is such a job on the hardware.
     pub fn trigger_timeout(&self) -> bool {
         self.shared.urgent_event(|core| core.trigger_timeout())
     }
 
-    /// Stops the queue: returns once none of its driver callbacks is running; none begins before what is
-    /// returned is dropped. Jobs that have not run stay in line. Waits until nobody else has stopped a
-    /// queue of the device. Sleeps; does not allocate.
+    /// Stops the queue: returns once none of its driver callbacks is running; none begins before
+    /// what is returned is dropped. Jobs that have not run stay in line. Waits until nobody else
+    /// has stopped a queue of the device. Sleeps; does not allocate.
     ///
     /// # Errors
     ///
@@ -299,8 +301,8 @@ impl<D: Driver, M: Mode> Queue<D, M> {
         StopGuard::begin(&self.shared)
     }
 
-    /// How the queue stands: strikes, or banned. Once banned, [`Queue::prepare`] fails, jobs that have not
-    /// run end with `ECANCELED`, and those on the hardware go on.
+    /// How the queue stands: strikes, or banned. Once banned, [`Queue::prepare`] fails, jobs that
+    /// have not run end with `ECANCELED`, and those on the hardware go on.
     pub fn standing(&self) -> Standing {
         self.shared.lock().core.standing()
     }

@@ -2,10 +2,10 @@
 //! A device's recovery: called for queues whose jobs hang, one call at a time.
 //!
 //! A timeout callback that finds a hang which it cannot deal with answers
-//! [`TimedOutJob::reset`](crate::TimedOutJob::reset); an interrupt handler that is told of a fault calls
-//! [`Device::request_recovery`](crate::Device::request_recovery). Either way the recovery is called, once
-//! for each queue that still wants it when its turn comes: one that a recovery of the whole device has
-//! dealt with does not.
+//! [`TimedOutJob::reset`](crate::TimedOutJob::reset); an interrupt handler that is told of a fault
+//! calls [`Device::request_recovery`](crate::Device::request_recovery). Either way the recovery is
+//! called, once for each queue that still wants it when its turn comes: one that a recovery of the
+//! whole device has dealt with does not.
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -25,16 +25,16 @@ use crate::sys;
 /// What a driver does about hangs that a timeout callback cannot deal with. Given to
 /// [`DeviceBuilder::recovery`](crate::DeviceBuilder::recovery). A closure is one, too.
 pub trait Recovery: Send + 'static {
-    /// A queue wants to be recovered. It holds still if its timeout callback has asked; after a request
-    /// it may be running.
+    /// A queue wants to be recovered. It holds still if its timeout callback has asked; after a
+    /// request it may be running.
     ///
-    /// Called on the device's own workqueue, outside any signalling section: it may sleep, stop queues
-    /// and reset hardware. But fences wait for it, and memory for fences: it must not wait for a fence of
-    /// the device, nor allocate. It counts as a driver callback: none runs after
+    /// Called on the device's own workqueue, outside any signalling section: it may sleep, stop
+    /// queues and reset hardware. But fences wait for it, and memory for fences: it must not wait
+    /// for a fence of the device, nor allocate. It counts as a driver callback: none runs after
     /// [`Device::unbind`](crate::Device::unbind).
     ///
-    /// A queue that has not been stopped when this returns, and still wants it, has its job fail with
-    /// `ETIME`, and goes on. A job that was kept has its whole time before it.
+    /// A queue that has not been stopped when this returns, and still wants it, has its job fail
+    /// with `ETIME`, and goes on. A job that was kept has its whole time before it.
     fn recover(&mut self, hang: &Hang<'_>);
 }
 
@@ -65,8 +65,8 @@ impl<'call> Hang<'call> {
         self.queue.name()
     }
 
-    /// The job at which a timeout callback found the hang. `None` if recovery was requested. It may have
-    /// ended meanwhile, and another may hang.
+    /// The job at which a timeout callback found the hang. `None` if recovery was requested. It may
+    /// have ended meanwhile, and another may hang.
     pub fn seqno(&self) -> Option<u64> {
         self.seqno
     }
@@ -214,8 +214,8 @@ impl Inner {
         else {
             return;
         };
-        // SAFETY: The pointer came from an `Arc`, and the scope waits for this before it goes; the count
-        // that this borrows is not given back.
+        // SAFETY: The pointer came from an `Arc`, and the scope waits for this before it goes; the
+        // count that this borrows is not given back.
         let scope = core::mem::ManuallyDrop::new(unsafe { Arc::from_raw(scope) });
         // SAFETY: A thread has itself.
         this.task
@@ -251,8 +251,8 @@ impl Inner {
     }
 }
 
-/// A queue for which nothing was done must not hold still for ever: its job fails. One that has asked
-/// because of another job meanwhile is served for that.
+/// A queue for which nothing was done must not hold still for ever: its job fails. One that has
+/// asked because of another job meanwhile is served for that.
 fn give_up(scope: &Arc<Scope>, queue: MemberRef, seqno: Option<u64>) {
     if seqno.is_none() || queue.wants_recovery() != seqno {
         return;

@@ -3,8 +3,8 @@
 //!
 //! Memory management may wait for a fence; so nothing on the way to its signal may allocate with
 //! more than `GFP_ATOMIC`, take a lock under which others allocate, or wait for a fence
-//! (`drivers/dma-buf/dma-fence.c`, "fence signalling annotation"). The queue is in a section from arm
-//! to submit, around every driver callback and every signal. Lockdep checks them.
+//! (`drivers/dma-buf/dma-fence.c`, "fence signalling annotation"). The queue is in a section from
+//! arm to submit, around every driver callback and every signal. Lockdep checks them.
 
 use core::marker::PhantomData;
 

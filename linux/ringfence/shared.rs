@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A queue's inside: the lock around core, and acting on effects without it.
 //!
-//! Every entry has the same shape: lock, feed an event, [`visit`](Ref::visit). A visit takes effects
-//! under the lock into a batch on the stack, unlocks, acts on them in order, locks, answers, and goes on
-//! until there is nothing left for its context. Nothing is ever called out with the lock held.
+//! Every entry has the same shape: lock, feed an event, [`visit`](Ref::visit). A visit takes
+//! effects under the lock into a batch on the stack, unlocks, acts on them in order, locks,
+//! answers, and goes on until there is nothing left for its context. Nothing is ever called out
+//! with the lock held.
 //!
-//! Who holds a queue's memory: its handle, each of its jobs until it is reaped, each token, and work that
-//! is queued. The last of them may go in an interrupt; the rest is done by [`end`] in a thread.
+//! Who holds a queue's memory: its handle, each of its jobs until it is reaped, each token, and
+//! work that is queued. The last of them may go in an interrupt; the rest is done by [`end`] in a
+//! thread.
 
 mod act;
 mod batch;
@@ -114,8 +116,8 @@ const ROUNDS_MAX: u32 = 8;
 ///
 /// # Invariants
 ///
-/// `driver` belongs to the visit to which core has handed `Run` or `TimedOut` that is not answered, to
-/// who has stopped the queue while it is quiet, and at the end to `let_driver_go`.
+/// `driver` belongs to the visit to which core has handed `Run` or `TimedOut` that is not answered,
+/// to who has stopped the queue while it is quiet, and at the end to `let_driver_go`.
 pub(crate) struct Shared<D: Driver> {
     refs: Atomic<i32>,
     /// A batch of runs should stop and hand back what it has not begun.
@@ -341,8 +343,8 @@ impl<D: Driver> Ref<D> {
         self.hand_over(&mut batch, &mut irqs);
     }
 
-    /// A worker's visit: lets go of the queue in the hold in which it finds nothing more to do. Says
-    /// whether there is more.
+    /// A worker's visit: lets go of the queue in the hold in which it finds nothing more to do.
+    /// Says whether there is more.
     fn worker_visit(&self) -> bool {
         let mut batch = Batch::new();
         let mut irqs = Irqs::new();
@@ -593,11 +595,11 @@ impl<D: Driver> Shared<D> {
         Ok(true)
     }
 
-    /// Where this thread may act, if it would like to act in `context`. Ask before the lock is taken, with
-    /// which nothing may sleep.
+    /// Where this thread may act, if it would like to act in `context`. Ask before the lock is
+    /// taken, with which nothing may sleep.
     ///
-    /// In a driver callback, of whichever queue, it is in a signalling section, where payloads must not be
-    /// dropped, and callbacks do not nest; in an interrupt nothing may sleep.
+    /// In a driver callback, of whichever queue, it is in a signalling section, where payloads must
+    /// not be dropped, and callbacks do not nest; in an interrupt nothing may sleep.
     #[inline]
     fn context_here(&self, context: Context) -> Context {
         match context {
@@ -677,7 +679,8 @@ impl<D: Driver> Shared<D> {
         self.borrowed(|queue| queue.complete(id, Attempt::FIRST, status, Context::Nested));
     }
 
-    /// The fence has signalled that a run callback without resources has named. Inside its callback.
+    /// The fence has signalled that a run callback without resources has named. Inside its
+    /// callback.
     ///
     /// # Safety
     ///
@@ -754,8 +757,8 @@ impl<D: Driver> State<D> {
         self.over
     }
 
-    /// Has `signaller` signal when nothing is left. If there is one already, gives it back, with that
-    /// one's fence.
+    /// Has `signaller` signal when nothing is left. If there is one already, gives it back, with
+    /// that one's fence.
     pub(crate) fn keep_closed(&mut self, signaller: Signaller) -> Option<(Signaller, ARef<Fence>)> {
         match &self.closed {
             Some(known) => Some((signaller, known.fence().clone())),

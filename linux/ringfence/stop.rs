@@ -2,14 +2,14 @@
 //! The stop guard: no driver callback runs, so what is on the hardware can be walked, ended and
 //! replayed.
 //!
-//! A recovery is always the same: stop, have the hardware let go, walk the jobs that were on it (end the
-//! guilty one, replay or end the others, each with the fence it has), let go. Everything else goes on
-//! meanwhile: jobs are submitted and queue up, completions on their way arrive, fences signal. A job that
-//! completes while the walk has it is not punished and not freed.
+//! A recovery is always the same: stop, have the hardware let go, walk the jobs that were on it
+//! (end the guilty one, replay or end the others, each with the fence it has), let go. Everything
+//! else goes on meanwhile: jobs are submitted and queue up, completions on their way arrive, fences
+//! signal. A job that completes while the walk has it is not punished and not freed.
 //!
-//! Queues of one device are stopped by one thread at a time, so that two recoveries of a device never
-//! overlap, whoever begins them. A wish for a recovery that another thread's stop gets in the way of is
-//! not lost: unless that has ended or replayed the job, the driver is asked again after.
+//! Queues of one device are stopped by one thread at a time, so that two recoveries of a device
+//! never overlap, whoever begins them. A wish for a recovery that another thread's stop gets in the
+//! way of is not lost: unless that has ended or replayed the job, the driver is asked again after.
 
 mod device;
 mod walk;
@@ -45,9 +45,9 @@ pub enum StopError {
 
 /// A stopped queue: no driver callback runs, and none begins before this is dropped.
 ///
-/// Jobs may be submitted, completed and cancelled meanwhile, and the queue killed, closed or suspended,
-/// by any thread; an unbind of the device waits. The clock of the head of the line stands still. Stays on
-/// its thread. One that is forgotten stops the queue for ever.
+/// Jobs may be submitted, completed and cancelled meanwhile, and the queue killed, closed or
+/// suspended, by any thread; an unbind of the device waits. The clock of the head of the line
+/// stands still. Stays on its thread. One that is forgotten stops the queue for ever.
 #[must_use = "dropping it restarts the queue"]
 pub struct StopGuard<'stop, D: Driver> {
     body: Body<D>,
@@ -62,8 +62,8 @@ pub struct StopGuard<'stop, D: Driver> {
 ///
 /// # Invariants
 ///
-/// The queue is stopped and quiet for as long as this lives, and `driver` points to the driver's value,
-/// which nobody else uses.
+/// The queue is stopped and quiet for as long as this lives, and `driver` points to the driver's
+/// value, which nobody else uses.
 struct Body<D: Driver> {
     queue: Ref<D>,
     driver: NonNull<D>,
@@ -81,8 +81,8 @@ pub struct Guilty {
 /// What a ready-made policy does with jobs on the hardware that are not to blame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rest {
-    /// They are replayed, in order: [`Driver::replay`]. One that cannot be any more fails: with `ETIME`
-    /// where the queue's time for closing is up, with `ECANCELED` after 255 replays.
+    /// They are replayed, in order: [`Driver::replay`]. One that cannot be any more fails: with
+    /// `ETIME` where the queue's time for closing is up, with `ECANCELED` after 255 replays.
     Replay,
     /// They fail with `ECANCELED`.
     Cancel,
@@ -94,7 +94,8 @@ pub enum Rest {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// Ended well: the replay callback found them done, or they completed while they were looked at.
+    /// Ended well: the replay callback found them done, or they completed while they were looked
+    /// at.
     pub completed: u64,
     /// On the hardware again.
     pub replayed: u64,
@@ -171,15 +172,15 @@ impl<'stop, D: Driver> StopGuard<'stop, D> {
         Member::wants_recovery(&*self.body.queue)
     }
 
-    /// Walks the jobs on the hardware, oldest first. Jobs that have not run do not come up: they stay in
-    /// line.
+    /// Walks the jobs on the hardware, oldest first. Jobs that have not run do not come up: they
+    /// stay in line.
     pub fn pending(&mut self) -> Walk<'_, D> {
         Walk::new(&mut self.body)
     }
 
-    /// The ready-made policy: the guilty job, if it has not ended, ends as timed out, which is a strike;
-    /// then the others by `rest`, in order. The hardware must have let go of what is to be ended or
-    /// replayed.
+    /// The ready-made policy: the guilty job, if it has not ended, ends as timed out, which is a
+    /// strike; then the others by `rest`, in order. The hardware must have let go of what is to be
+    /// ended or replayed.
     pub fn recover(&mut self, guilty: Option<Guilty>, rest: Rest) -> Recovered {
         let context = self.context();
         match guilty {
@@ -228,8 +229,8 @@ impl<'stop, D: Driver> StopGuard<'stop, D> {
         sum
     }
 
-    /// A job of this queue was guilty of something that no outcome says, as a fault that took others
-    /// along. Enough strikes ban the queue: [`Builder::ban`](crate::Builder::ban).
+    /// A job of this queue was guilty of something that no outcome says, as a fault that took
+    /// others along. Enough strikes ban the queue: [`Builder::ban`](crate::Builder::ban).
     pub fn strike(&mut self) -> Standing {
         Member::strike(&*self.body.queue)
     }
@@ -259,7 +260,8 @@ impl<D: Driver> Body<D> {
 
     /// Replays the job that is lent, and so answers the loan.
     fn replay(&mut self, id: JobId, job: NonNull<Job<D>>) -> Replayed {
-        // SAFETY: By the type's invariant nobody else uses the driver; `self` is borrowed exclusively.
+        // SAFETY: By the type's invariant nobody else uses the driver; `self` is borrowed
+        // exclusively.
         let driver = unsafe { self.driver.as_mut() };
         // SAFETY: The queue is stopped, and the job is lent to this walk, says the caller.
         unsafe { self.queue.replay(driver, id, job) }

@@ -43,8 +43,8 @@ impl MockDriver {
 
 impl Drop for MockDriver {
     fn drop(&mut self) {
-        // No callback comes any more. The ring may still be at work: stop it, then forget what is on it,
-        // whose jobs have ended.
+        // No callback comes any more. The ring may still be at work: stop it, then forget what is
+        // on it, whose jobs have ended.
         drop(self.ticking.take());
         self.ring.reset(drop);
         if self.ring.spurious() != 0 {
@@ -73,7 +73,8 @@ impl Driver for MockDriver {
     fn timed_out(&mut self, job: TimedOutJob<'_, Self>) -> TimeoutOutcome {
         match self.ring.look() {
             (Look::LostInterrupt, Some(completion)) => {
-                // The work was done. What is behind it goes on when the next job comes, or is looked at.
+                // The work was done. What is behind it goes on when the next job comes, or is
+                // looked at.
                 completion.complete(Ok(()));
                 job.no_hang()
             }
@@ -104,8 +105,8 @@ impl Driver for MockDriver {
     }
 }
 
-/// Resets the ring of a queue that hangs: the guilty job fails, those behind it are put on the ring again,
-/// each with the fence it has.
+/// Resets the ring of a queue that hangs: the guilty job fails, those behind it are put on the ring
+/// again, each with the fence it has.
 pub(crate) fn recover(hang: &Hang<'_>) {
     let Ok(mut stop) = hang.stop_queue() else {
         return;

@@ -86,7 +86,8 @@ impl MiscDevice for Context {
             UserSlice::new(UserPtr::from_addr(arg), size_of::<Submit>()).reader_writer();
         let mut submit = reader.read::<Submit>()?;
         let (reserved, file) = this.submit(&mut submit)?;
-        // What cannot be told has been submitted all the same; the descriptor is not installed then.
+        // What cannot be told has been submitted all the same; the descriptor is not installed
+        // then.
         writer.write(&submit)?;
         reserved.fd_install(file);
         Ok(0)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The hardware: a ring that is worked off, with a hard interrupt for each job.
 //!
-//! Where a real driver writes words that a command processor reads, and its interrupt handler reads a
-//! sequence number that this has written, here both are a ring of slots under a lock, and the command
-//! processor is a timer.
+//! Where a real driver writes words that a command processor reads, and its interrupt handler reads
+//! a sequence number that this has written, here both are a ring of slots under a lock, and the
+//! command processor is a timer.
 
 use kernel::impl_has_hr_timer;
 use kernel::prelude::*;
@@ -120,8 +120,9 @@ impl Ring {
         )
     }
 
-    /// Writes a job into the ring and rings the doorbell. Returns the timer if that was not running.
-    /// Gives the token back if there is no room, which the queue's credits keep from happening.
+    /// Writes a job into the ring and rings the doorbell. Returns the timer if that was not
+    /// running. Gives the token back if there is no room, which the queue's credits keep from
+    /// happening.
     pub(crate) fn write(
         self: &Arc<Self>,
         completion: Completion<MockDriver>,
@@ -176,7 +177,8 @@ impl Ring {
         (Look::Busy, None)
     }
 
-    /// Takes everything off the ring. What the tokens said is void once their jobs are replayed or ended.
+    /// Takes everything off the ring. What the tokens said is void once their jobs are replayed or
+    /// ended.
     pub(crate) fn reset(&self, mut each: impl FnMut(Completion<MockDriver>)) {
         loop {
             let slot = self.slots.lock().take_first();

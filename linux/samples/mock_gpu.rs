@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A driver to copy, for a GPU that is not there.
 //!
-//! The hardware (`hardware.rs`) is a ring for each context, worked off one job after the other, with a
-//! hard interrupt for each. It can hang, lose an interrupt and send one that means nothing. The driver
-//! (`driver.rs`) is what a driver of a real one would be: [`ringfence::Driver`] for each queue, and a
-//! recovery for the device. This file binds both to a device and gives user space `/dev/ringfence_mock`
-//! (`mock_gpu_uapi.h`): each open file is a queue.
+//! The hardware (`hardware.rs`) is a ring for each context, worked off one job after the other,
+//! with a hard interrupt for each. It can hang, lose an interrupt and send one that means nothing.
+//! The driver (`driver.rs`) is what a driver of a real one would be: [`ringfence::Driver`] for each
+//! queue, and a recovery for the device. This file binds both to a device and gives user space
+//! `/dev/ringfence_mock` (`mock_gpu_uapi.h`): each open file is a queue.
 //!
-//! The order of the end matters: no new files ([`MockGpu`]); then the device is unbound, which ends the
-//! scope; then no queues of our own; and last the scope itself waits until no code of ours can be called
-//! any more ([`Bound`]).
+//! The order of the end matters: no new files ([`MockGpu`]); then the device is unbound, which ends
+//! the scope; then no queues of our own; and last the scope itself waits until no code of ours can
+//! be called any more ([`Bound`]).
 
 mod driver;
 mod file;
@@ -67,7 +67,8 @@ impl Gpu {
 struct MockGpu {
     #[pin]
     files: MiscDeviceRegistration<file::Context>,
-    /// `<debugfs>/ringfence_mock/queues`: every queue, its jobs, their states and ages, its last events.
+    /// `<debugfs>/ringfence_mock/queues`: every queue, its jobs, their states and ages, its last
+    /// events.
     #[pin]
     queues: debugfs::File<Arc<Gpu>>,
     rest: Bound,
@@ -111,7 +112,8 @@ impl Drop for Bound {
         // Unbinds the scope: every job ends, no callback comes any more.
         drop(self.device.take());
         self.queues.clear();
-        // Waits for tokens, callbacks, work and timers: the last one has the device. Without the lock.
+        // Waits for tokens, callbacks, work and timers: the last one has the device. Without the
+        // lock.
         let gpu = file::GPU.lock().take();
         drop(gpu);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Jobs in, fences out: the ordinary ways through a queue, and (`contexts`) from every context that the
-//! kernel has.
+//! Jobs in, fences out: the ordinary ways through a queue, and (`contexts`) from every context that
+//! the kernel has.
 
 mod contexts;
 mod watched;
@@ -343,8 +343,8 @@ pub(crate) fn suspend_and_resume() -> Result {
 
 /// What was handed to a worker together is not begun once the queue is suspended, or killed.
 ///
-/// The kernel has no executor that works by hand. But a job signals when its whole batch has been acted
-/// on: whatever would have begun with it has, by then.
+/// The kernel has no executor that works by hand. But a job signals when its whole batch has been
+/// acted on: whatever would have begun with it has, by then.
 pub(crate) fn suspended_between_two_callbacks() -> Result {
     for kill in [false, true] {
         let rig = Rig::new()?;

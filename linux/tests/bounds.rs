@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! What has an end: patience with guilty queues, with teardown, with replays; and unbind during all of it.
+//! What has an end: patience with guilty queues, with teardown, with replays; and unbind during all
+//! of it.
 //!
-//! `inspected_in_a_callback_and_while_stopped` looks from another thread: here a snapshot allocates, which a
-//! callback must not.
+//! `inspected_in_a_callback_and_while_stopped` looks from another thread: here a snapshot
+//! allocates, which a callback must not.
 
 use core::time::Duration;
 

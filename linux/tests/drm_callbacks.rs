@@ -23,8 +23,9 @@ fn signalled() -> Result<kernel::sync::aref::ARef<Fence>> {
     Ok(fence)
 }
 
-/// Killing an entity inside a fence callback took locks that others hold around that fence's. Here it is not
-/// allowed there: the callback says so to a thread, which kills while the signaller goes on.
+/// Killing an entity inside a fence callback took locks that others hold around that fence's. Here
+/// it is not allowed there: the callback says so to a thread, which kills while the signaller goes
+/// on.
 pub(crate) fn drm_4_4_kill_in_a_fence_callback() -> Result {
     for _ in 0..20 {
         let rig = Rig::new()?;
@@ -64,8 +65,8 @@ pub(crate) fn drm_4_4_kill_in_a_fence_callback() -> Result {
     Ok(())
 }
 
-/// What may be done in a callback of a fence of the queue: completing other jobs of it, and of others,
-/// whoever signals.
+/// What may be done in a callback of a fence of the queue: completing other jobs of it, and of
+/// others, whoever signals.
 pub(crate) fn completed_in_a_fence_callback() -> Result {
     for by_kill in [false, true] {
         let rig = Rig::new()?;
@@ -190,8 +191,8 @@ pub(crate) fn drm_4_19_resources_of_the_wrong_queue() -> Result {
     rig.finish()
 }
 
-/// The flag was visible before the callbacks had run, so that trusting it freed too early. It still is; what
-/// the status says comes after.
+/// The flag was visible before the callbacks had run, so that trusting it freed too early. It still
+/// is; what the status says comes after.
 pub(crate) fn drm_4_21_signalled_before_its_callbacks() -> Result {
     let rig = Rig::new()?;
     let queue = rig.queue(c"q")?;
@@ -320,8 +321,8 @@ fn enters(rig: &Rig, queue: &Queue<Mock>, other: &Queue<Mock>) -> Result {
     ensure_alone(rig, 2)
 }
 
-/// What a callback sets off is done when it has returned: callbacks of one queue do not nest, and no payload
-/// of its jobs is dropped in their signalling section.
+/// What a callback sets off is done when it has returned: callbacks of one queue do not nest, and
+/// no payload of its jobs is dropped in their signalling section.
 pub(crate) fn callbacks_do_not_nest() -> Result {
     for bypass in [false, true] {
         let mut rig = Rig::new()?;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The scenarios of the kernel's own scheduler, `drivers/gpu/drm/scheduler/tests`, by their names, one for
-//! each set of parameters.
+//! The scenarios of the kernel's own scheduler, `drivers/gpu/drm/scheduler/tests`, by their names,
+//! one for each set of parameters.
 //!
-//! Over there a scheduler has many entities, which share its credits and the mock hardware's one engine.
-//! Here a queue has both to itself; what shares hardware among queues is firmware, or an orchestrator,
-//! which does not exist yet. So these are left out:
+//! Over there a scheduler has many entities, which share its credits and the mock hardware's one
+//! engine. Here a queue has both to itself; what shares hardware among queues is firmware, or an
+//! orchestrator, which does not exist yet. So these are left out:
 //!
 //! | left out | because |
 //! |---|---|
@@ -13,8 +13,8 @@
 //! | `drm_sched_scheduler_two_clients_test` and `_two_clients_low_high_test` | fairness between entities of one engine |
 //! | `drm_sched_scheduler_many_clients_test` | the same for many |
 //!
-//! Where time is measured, the bounds are on what must not come too early; nothing fails because the
-//! machine is busy.
+//! Where time is measured, the bounds are on what must not come too early; nothing fails because
+//! the machine is busy.
 
 mod basic;
 mod concurrent;

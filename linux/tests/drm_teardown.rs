@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Teardown bugs of the existing scheduler.
 //!
-//! The kernel's own: who waits in the drop of a device, and a driver that is unbound from its hardware.
+//! The kernel's own: who waits in the drop of a device, and a driver that is unbound from its
+//! hardware.
 
 mod foreign;
 
@@ -191,8 +192,8 @@ pub(crate) fn drm_4_14_driver_outlives_its_jobs() -> Result {
     let fences = many(4, |tag| submit(&queue, rig.gpu.waits(tag), &[]))?;
     let tokens = many(4, |tag| rig.gpu.take(tag))?;
     ensure_eq!(rig.device.unbind(), Ok(()));
-    // The driver is gone when unbind returns, and the jobs are, or a worker is about to drop them: whatever
-    // tokens there are.
+    // The driver is gone when unbind returns, and the jobs are, or a worker is about to drop them:
+    // whatever tokens there are.
     ensure_eq!(rig.gpu.leftovers().1, 0);
     eventually("jobs are gone", || rig.gpu.leftovers().0 == 0)?;
     // The hardware's side, which is later: its tokens are valid, and mean nothing any more.
@@ -343,7 +344,8 @@ pub(crate) fn drop_of_a_device_waits_for_handles_and_tokens() -> Result {
     Ok(())
 }
 
-/// The driver is unbound from its device: the scope goes first, and waits for the callback that runs.
+/// The driver is unbound from its device: the scope goes first, and waits for the callback that
+/// runs.
 pub(crate) fn unbound_with_its_driver() -> Result {
     let rig = Rig::new()?;
     let bound = faux::Registration::new(c"ringfence-kunit", None)?;

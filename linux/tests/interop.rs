@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Fences of ours in C's hands, and C's in ours: files, arrays, chains, reservation objects, and an older
-//! driver's fences, signalled before and after, well and badly, on threads and in hard interrupts.
+//! Fences of ours in C's hands, and C's in ours: files, arrays, chains, reservation objects, and an
+//! older driver's fences, signalled before and after, well and badly, on threads and in hard
+//! interrupts.
 
 mod foreign;
 mod glue;

@@ -104,8 +104,8 @@ pub(crate) fn jobqueue_4_drop_with_waiting_jobs() -> Result {
     queue.kill(Errno::EIO);
     ensure_eq!(done(&fence)?, Err(Errno::EIO));
     drop(queue);
-    // The open fence holds nothing of the queue: it goes, though that one never signals. The end of the
-    // device waits for that.
+    // The open fence holds nothing of the queue: it goes, though that one never signals. The end of
+    // the device waits for that.
     ensure!(rig.gpu.tags(What::RunBegins)?.is_empty());
     rig.finish()?;
     ensure_eq!(open.status(), None);
@@ -115,8 +115,8 @@ pub(crate) fn jobqueue_4_drop_with_waiting_jobs() -> Result {
 
 /// A queue's lock was taken under a fence's, and the other way round.
 ///
-/// Of what a queue can be told, only a completion may come in a fence's callback in the kernel, where
-/// that fence's lock is held.
+/// Of what a queue can be told, only a completion may come in a fence's callback in the kernel,
+/// where that fence's lock is held.
 pub(crate) fn jobqueue_5_lock_order_of_queue_and_fence() -> Result {
     let rig = Rig::new()?;
     let queues = [rig.queue(c"q0")?, rig.queue(c"q1")?, rig.queue(c"q2")?];

@@ -3,8 +3,8 @@
 //! (`crates/ringfence/tests/conformance`), and those of the kernel's own scheduler
 //! (`drivers/gpu/drm/scheduler/tests`).
 //!
-//! A scenario returns an error when something does not hold, and has said what: assertions in workers
-//! only print, and one that fails in a test's thread leaves without destructors.
+//! A scenario returns an error when something does not hold, and has said what: assertions in
+//! workers only print, and one that fails in a test's thread leaves without destructors.
 
 use kernel::prelude::*;
 

@@ -301,8 +301,8 @@ pub(crate) fn long_running_queue() -> Result {
     rig.finish()
 }
 
-/// Around the top of 64 bits. The kernel's `dma_fence_is_later()` compares such numbers plainly, as no
-/// fence gets there: what is later is asked of the run order here.
+/// Around the top of 64 bits. The kernel's `dma_fence_is_later()` compares such numbers plainly, as
+/// no fence gets there: what is later is asked of the run order here.
 pub(crate) fn sequence_numbers_wrap() -> Result {
     let rig = Rig::new()?;
     let builder = Queue::<Mock>::builder(c"q").first_seqno(u64::MAX - 4);

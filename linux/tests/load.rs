@@ -14,8 +14,8 @@ use crate::rig::hooks::in_hard_irq;
 use crate::rig::{done, eventually, many, on_signal, prepare_when_room, submit, thread};
 use crate::rig::{Does, Mock, Rig, What, Work};
 
-/// A kernel that watches its locks and its memory is a hundred times slower; there are fewer of those
-/// things then of which there are thousands.
+/// A kernel that watches its locks and its memory is a hundred times slower; there are fewer of
+/// those things then of which there are thousands.
 const FEWER: u64 = if cfg!(CONFIG_PROVE_LOCKING) { 10 } else { 1 };
 
 /// Submits, waiting for room where there is none.
@@ -120,7 +120,8 @@ pub(crate) fn interleaved_durations() -> Result {
     rig.finish()
 }
 
-/// Completes what it receives: one on a thread, one as an interrupt handler would, one in an interrupt.
+/// Completes what it receives: one on a thread, one as an interrupt handler would, one in an
+/// interrupt.
 fn complete_received(number: u64, channel: &Channel<Completion<Mock>>) -> Result {
     while let Some(completion) = channel.receive()? {
         match number {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Mistakes on purpose, one at a time: each must turn a run red, or the run sees nothing. Made only where
-//! the module's parameter `plant` says so: `cargo xtask kernel test --debug --plant ...`.
+//! Mistakes on purpose, one at a time: each must turn a run red, or the run sees nothing. Made only
+//! where the module's parameter `plant` says so: `cargo xtask kernel test --debug --plant ...`.
 
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
@@ -30,8 +30,8 @@ pub(crate) fn sleep_under_the_lock() -> Result {
     Ok(())
 }
 
-/// A driver that allocates in its run callback with `GFP_KERNEL`: memory management may wait for the very
-/// fence that this is on the way to.
+/// A driver that allocates in its run callback with `GFP_KERNEL`: memory management may wait for
+/// the very fence that this is on the way to.
 pub(crate) fn allocation_in_a_signalling_section() -> Result {
     if planted() != 3 {
         return Ok(());

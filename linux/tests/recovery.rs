@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Stop, walk, replay: what who has stopped a queue can do, and what goes on meanwhile.
 //!
-//! Left out: a replay callback that panics, in `replay_answers_done_failed_or_panics`. In the kernel that is a
-//! `BUG()`.
+//! Left out: a replay callback that panics, in `replay_answers_done_failed_or_panics`. In the
+//! kernel that is a `BUG()`.
 
 use core::time::Duration;
 
@@ -145,8 +145,8 @@ pub(crate) fn walk_ends_jobs_in_order() -> Result {
     rig.finish()
 }
 
-/// The hardware's word of the first attempt comes late: after the reset, the job is being done again, and
-/// must not end with it.
+/// The hardware's word of the first attempt comes late: after the reset, the job is being done
+/// again, and must not end with it.
 pub(crate) fn late_completion_of_an_attempt_before_the_reset() -> Result {
     let rig = Rig::new()?;
     let queue = rig.queue(c"q")?;
@@ -274,7 +274,8 @@ pub(crate) fn everything_else_goes_on_while_stopped() -> Result {
     rig.finish()
 }
 
-/// A killed queue, and one whose handle is gone, keep their driver for as long as somebody has stopped them.
+/// A killed queue, and one whose handle is gone, keep their driver for as long as somebody has
+/// stopped them.
 pub(crate) fn driver_is_not_dropped_under_the_guard() -> Result {
     let rig = Rig::new()?;
     let queue = rig.queue(c"q")?;

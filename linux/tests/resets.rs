@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Recovery of a device: who asks for it, who is served, and what ends it.
 //!
-//! Left out: a recovery that panics, which is a `BUG()` here; a stop inside a fence callback, which no function
-//! but [`ringfence::Completion::complete_in_callback`] is for.
+//! Left out: a recovery that panics, which is a `BUG()` here; a stop inside a fence callback, which
+//! no function but [`ringfence::Completion::complete_in_callback`] is for.
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Full, Relaxed};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! What most scenarios need: a device with a mock GPU, fences to watch, threads, and checks that return.
+//! What most scenarios need: a device with a mock GPU, fences to watch, threads, and checks that
+//! return.
 
 #[macro_use]
 mod check;
@@ -23,8 +24,8 @@ pub(crate) use mock::{Does, Gpu, Mock, What, Work};
 pub(crate) use text::says;
 pub(crate) use watch::{on_signal, Order, Watch};
 
-/// A bound on what must happen, in milliseconds, generous enough for a machine that is busy with other
-/// things. Nothing waits this long unless something is broken.
+/// A bound on what must happen, in milliseconds, generous enough for a machine that is busy with
+/// other things. Nothing waits this long unless something is broken.
 pub(crate) const LONG_MS: u32 = 60_000;
 
 /// Runs a scenario, and sees that it leaves no timeline behind: a leaked fence keeps its timeline.
@@ -101,7 +102,8 @@ impl Rig {
         Ok(builder.build(&self.device, &self.executor, self.gpu.driver(), GFP_KERNEL)?)
     }
 
-    /// Ends the device; nothing may be left, and no rule of callbacks was broken. Drop queues first.
+    /// Ends the device; nothing may be left, and no rule of callbacks was broken. Drop queues
+    /// first.
     pub(crate) fn finish(self) -> Result {
         let Self {
             end,
@@ -121,8 +123,8 @@ impl Rig {
     }
 }
 
-/// What ends first, where a scenario fails as well: what the hardware has keeps its queue, for which the
-/// device would wait.
+/// What ends first, where a scenario fails as well: what the hardware has keeps its queue, for
+/// which the device would wait.
 struct End {
     device: Arc<Device>,
     gpu: Arc<Gpu>,

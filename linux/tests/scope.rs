@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! What a device knows of its queues: those that are refused, made while all are stopped, or dropped then.
+//! What a device knows of its queues: those that are refused, made while all are stopped, or
+//! dropped then.
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Release};

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Everything at once: clients on all processors submit, finish, cancel, stop, replay, kill and unbind,
-//! interrupts complete, timeouts fire, drivers and recoveries answer at random. Then everything must have
-//! ended as it should, and nothing be left.
+//! Everything at once: clients on all processors submit, finish, cancel, stop, replay, kill and
+//! unbind, interrupts complete, timeouts fire, drivers and recoveries answer at random. Then
+//! everything must have ended as it should, and nothing be left.
 //!
-//! What is decided is decided by a seed; what comes when is not. Runs at load, in rounds that are judged
-//! one by one. A line that begins with `FAILED` names a rule that was broken.
+//! What is decided is decided by a seed; what comes when is not. Runs at load, in rounds that are
+//! judged one by one. A line that begins with `FAILED` names a rule that was broken.
 
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};

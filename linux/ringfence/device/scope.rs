@@ -317,10 +317,11 @@ impl Scope {
         self.for_each(|queue| queue.kill(error));
     }
 
-    /// Adds a queue, unless the scope has ended. Its memory is counted until [`Scope::queue_is_gone`].
+    /// Adds a queue, unless the scope has ended. Its memory is counted until
+    /// [`Scope::queue_is_gone`].
     ///
-    /// A queue that is made while all are stopped is stopped before anybody finds it, so that whoever
-    /// ends that stop also starts this one. It has no job, and so is quiet at once.
+    /// A queue that is made while all are stopped is stopped before anybody finds it, so that
+    /// whoever ends that stop also starts this one. It has no job, and so is quiet at once.
     pub(crate) fn add(&self, queue: NonNull<dyn Member>) -> Result<(), Refused> {
         // SAFETY: The caller has the queue.
         let member = unsafe { queue.as_ref() };
@@ -349,7 +350,8 @@ impl Scope {
         }
     }
 
-    /// The queue is about to go. Nobody finds it any more when this returns. False if it was never added.
+    /// The queue is about to go. Nobody finds it any more when this returns. False if it was never
+    /// added.
     pub(crate) fn remove(&self, queue: &dyn Member) -> bool {
         let mut list = self.list.lock();
         // SAFETY: The list's lock is held.
@@ -404,8 +406,8 @@ impl Scope {
         unsafe { sys::ringfence_wake_var(self.changes.as_ptr()) };
     }
 
-    /// Calls `each` with every queue that is there, in the order in which they were made, without the
-    /// list's lock.
+    /// Calls `each` with every queue that is there, in the order in which they were made, without
+    /// the list's lock.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&MemberRef)) {
         let mut last = 0;
         while let Some((number, queue)) = self.queue_after(last) {
@@ -500,8 +502,8 @@ impl Scope {
         self.holder.load(Relaxed) == current()
     }
 
-    /// Queues made from now on are born stopped. Marks those that are there as held. Who calls has the
-    /// right to stop.
+    /// Queues made from now on are born stopped. Marks those that are there as held. Who calls has
+    /// the right to stop.
     pub(crate) fn begin_all(&self) {
         let mut list = self.list.lock();
         list.all_stopped = true;

@@ -25,8 +25,8 @@ pub(crate) trait Target: Send {
 ///
 /// # Invariants
 ///
-/// Where `fence` is set the callback was added to it, and the node neither moves nor goes away before
-/// [`Node::remove`] has returned. `done` is set when the callback has returned.
+/// Where `fence` is set the callback was added to it, and the node neither moves nor goes away
+/// before [`Node::remove`] has returned. `done` is set when the callback has returned.
 #[repr(C)]
 pub(crate) struct Node<T: Target> {
     cb: Opaque<bindings::dma_fence_cb>,
@@ -58,8 +58,8 @@ impl<T: Target> Node<T> {
     ///
     /// # Safety
     ///
-    /// The node stays where it is until [`Node::remove`] has returned, which the caller sees to. It is
-    /// not registered.
+    /// The node stays where it is until [`Node::remove`] has returned, which the caller sees to. It
+    /// is not registered.
     pub(crate) unsafe fn add(this: *mut Self, fence: ARef<Fence>) -> Result<(), Status> {
         let raw = fence.as_raw();
         // SAFETY: The node is the caller's, and nobody else's before it is added.
@@ -80,8 +80,8 @@ impl<T: Target> Node<T> {
     }
 
     /// Takes the target off its fence's list, or waits until it has been told. False in the latter
-    /// case, and if it was on none. Spins at most for the length of the fence's callbacks. Any context
-    /// but a fence callback.
+    /// case, and if it was on none. Spins at most for the length of the fence's callbacks. Any
+    /// context but a fence callback.
     ///
     /// # Safety
     ///
@@ -141,8 +141,9 @@ impl<F: FnMut(Status) + Send + 'static> FenceCallback for F {
 
 /// A closure in memory of its own, ready to be registered with a fence.
 ///
-/// Made beforehand, so that registering allocates nothing. The closure is only borrowed when it runs:
-/// what it owns is dropped where this or its [`Registration`] is dropped, not where the fence signals.
+/// Made beforehand, so that registering allocates nothing. The closure is only borrowed when it
+/// runs: what it owns is dropped where this or its [`Registration`] is dropped, not where the fence
+/// signals.
 pub struct Callback<F: FenceCallback> {
     node: Pin<KBox<Node<Closure<F>>>>,
 }
@@ -160,10 +161,11 @@ impl<F: FenceCallback> Target for Closure<F> {
 impl<F: FenceCallback> Callback<F> {
     /// Puts `function` where a fence can call it.
     ///
-    /// It runs on the signalling thread or in its interrupt, with the fence's lock held and interrupts
-    /// off: it must not sleep, take any fence's lock (which asking its status does), signal, or drop
-    /// its own registration. Waking, queueing work and completing a job by
-    /// [`Completion::complete_in_callback`](crate::Completion::complete_in_callback) is what it is for.
+    /// It runs on the signalling thread or in its interrupt, with the fence's lock held and
+    /// interrupts off: it must not sleep, take any fence's lock (which asking its status does),
+    /// signal, or drop its own registration. Waking, queueing work and completing a job by
+    /// [`Completion::complete_in_callback`](crate::Completion::complete_in_callback) is what it is
+    /// for.
     ///
     /// # Errors
     ///
@@ -184,8 +186,8 @@ pub struct RejectedCallback<F: FenceCallback> {
     pub callback: Callback<F>,
 }
 
-/// A callback that a fence will call, or has called. Dropping it takes it back, or waits until a call
-/// that is running has returned.
+/// A callback that a fence will call, or has called. Dropping it takes it back, or waits until a
+/// call that is running has returned.
 #[must_use = "dropping it takes the callback back"]
 pub struct Registration<F: FenceCallback> {
     node: Pin<KBox<Node<Closure<F>>>>,

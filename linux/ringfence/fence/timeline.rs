@@ -96,11 +96,12 @@ impl Drop for Timeline {
         }
         TIMELINES.add(-1, Relaxed);
         let rcu = self.inner().rcu.get();
-        // SAFETY: Nobody but readers of names has it any more. It is one allocation of kmalloc's with
-        // nothing to drop; `rcu` lies in it and is used for nothing else.
+        // SAFETY: Nobody but readers of names has it any more. It is one allocation of kmalloc's
+        // with nothing to drop; `rcu` lies in it and is used for nothing else.
         unsafe { bindings::kvfree_call_rcu(rcu, self.inner.as_ptr().cast()) };
         // SAFETY: The timeline had one. Nobody can be reading names by our operations after a fence
-        // has signalled, as all have, but in a read side section, for which the module's exit waits.
+        // has signalled, as all have, but in a read side section, for which the module's exit
+        // waits.
         unsafe { sys::ringfence_module_put() };
     }
 }

@@ -73,15 +73,15 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The most jobs that may be prepared or unfinished: a power of two from 2 to 32768; 512 if not said.
-    /// The ring begins small and grows at prepare.
+    /// The most jobs that may be prepared or unfinished: a power of two from 2 to 32768; 512 if not
+    /// said. The ring begins small and grows at prepare.
     pub fn capacity(mut self, jobs: usize) -> Self {
         self.capacity = jobs;
         self
     }
 
-    /// With how many entries the ring begins: a power of two from 2 to the capacity; 4 if not said. For
-    /// queues whose jobs are prepared where the ring cannot grow.
+    /// With how many entries the ring begins: a power of two from 2 to the capacity; 4 if not said.
+    /// For queues whose jobs are prepared where the ring cannot grow.
     pub fn entries(mut self, entries: usize) -> Self {
         self.entries = entries;
         self
@@ -93,8 +93,8 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// Whether submitters run jobs themselves where nothing is in the way. Only where the driver's run
-    /// callback may be called wherever jobs are submitted.
+    /// Whether submitters run jobs themselves where nothing is in the way. Only where the driver's
+    /// run callback may be called wherever jobs are submitted.
     pub fn bypass(mut self, bypass: bool) -> Self {
         self.config.bypass = bypass;
         self
@@ -112,7 +112,8 @@ impl<'a> Builder<'a> {
         self
     }
 
-    /// How long closing may take before what is left is cancelled and asked about for the last time.
+    /// How long closing may take before what is left is cancelled and asked about for the last
+    /// time.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.config.close_timeout = Some(timeout);
         self

@@ -72,8 +72,8 @@ impl<D: Driver> Ref<D> {
         }
     }
 
-    /// Gives up the fences of jobs that are about to be dropped, while interrupts are off: freeing one
-    /// turns them off by itself.
+    /// Gives up the fences of jobs that are about to be dropped, while interrupts are off: freeing
+    /// one turns them off by itself.
     #[inline]
     fn let_fences_go(&self, batch: &Batch<D>) {
         for action in batch.iter() {
@@ -130,7 +130,8 @@ impl<D: Driver> Ref<D> {
                 }
                 Action::Reap(job) if lends && !Shared::<D>::DROPS_IN_IRQ => {
                     irqs.restore();
-                    // A stop in the payload's drop would wait for what this visit is still to answer.
+                    // A stop in the payload's drop would wait for what this visit is still to
+                    // answer.
                     // SAFETY: The action carries the job and is acted on once.
                     self.as_in_a_callback(|| unsafe { reap(job, irqs) });
                 }
@@ -175,8 +176,8 @@ impl<D: Driver> Ref<D> {
             return;
         }
         let job = job.as_ptr();
-        // SAFETY: Lent, says the caller; and so is the driver. Field by field: another visit may signal
-        // the job's fence meanwhile, and only looks at that.
+        // SAFETY: Lent, says the caller; and so is the driver. Field by field: another visit may
+        // signal the job's fence meanwhile, and only looks at that.
         let (payload, data, hardware, fence, cost, driver) = unsafe {
             (
                 &mut (*job).payload,
@@ -311,7 +312,8 @@ impl<D: Driver> Ref<D> {
         answer
     }
 
-    /// So that whoever asks finds this thread in a callback of the queue. The caller has the run baton.
+    /// So that whoever asks finds this thread in a callback of the queue. The caller has the run
+    /// baton.
     fn as_in_a_callback(&self, f: impl FnOnce()) {
         // SAFETY: A thread has itself.
         self.inside

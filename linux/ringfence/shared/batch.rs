@@ -12,7 +12,8 @@ use crate::job::Job;
 /// Effects that one lock hold can hand out: a stack frame of half a kilobyte.
 pub(super) const BATCH: usize = 16;
 
-/// An effect. Plain data, so that a batch is walked and forgotten without a thought for what it owns.
+/// An effect. Plain data, so that a batch is walked and forgotten without a thought for what it
+/// owns.
 pub(super) enum Action<D: Driver> {
     Signal {
         id: JobId,

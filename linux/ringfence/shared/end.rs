@@ -48,10 +48,11 @@ impl<D: Driver> Shared<D> {
         drop(self.wait_outside(self.state.lock(), |state| !state.over));
     }
 
-    /// Drops the driver's value, once, where no driver callback can come any more: core is unbound and
-    /// the driver is not inside, or the queue is closed and empty.
+    /// Drops the driver's value, once, where no driver callback can come any more: core is unbound
+    /// and the driver is not inside, or the queue is closed and empty.
     pub(super) fn let_driver_go<'a>(&'a self, mut state: Guard<'a, State<D>>) {
-        // SAFETY: No callback uses the value, says the caller, and the lock lets one thread take it.
+        // SAFETY: No callback uses the value, says the caller, and the lock lets one thread take
+        // it.
         let driver = unsafe { (*self.driver.get()).take() };
         if driver.is_none() {
             return;

@@ -77,8 +77,8 @@ impl<D: Driver> Member for Shared<D> {
     fn restart(&self) {
         self.borrowed(|queue| {
             queue.settle();
-            // A recovery that leaves the job for which it was called has decided so. Anybody else wanted
-            // something else: the wish went with the stop, so the driver is asked once more.
+            // A recovery that leaves the job for which it was called has decided so. Anybody else
+            // wanted something else: the wish went with the stop, so the driver is asked once more.
             let call = queue.scope.recovering_here();
             let decided = |job: JobId| call == Some((queue.context(), Some(job.seqno())));
             queue.change(queue.context_here(Context::Task), |state| {
@@ -160,8 +160,8 @@ impl AsMut<[Entry]> for Entries {
 }
 
 impl<D: Driver> State<D> {
-    /// The job because of which a recovery is wanted, and which time it is on the hardware, while it is
-    /// there.
+    /// The job because of which a recovery is wanted, and which time it is on the hardware, while
+    /// it is there.
     fn wish(&self) -> Option<(JobId, Attempt)> {
         let job = self.core.wants_recovery()?;
         let pending = self.core.state(job) == core_queue::State::Pending;
@@ -177,8 +177,8 @@ impl<D: Driver> Shared<D> {
 
     /// The driver's value, for who has stopped the queue and found it quiet.
     pub(crate) fn driver_while_stopped(&self) -> NonNull<D> {
-        // SAFETY: Core hands out no callback, and the value is not let go of while the queue is stopped:
-        // `hold_still` has seen that it stays.
+        // SAFETY: Core hands out no callback, and the value is not let go of while the queue is
+        // stopped: `hold_still` has seen that it stays.
         match unsafe { &mut *self.driver.get() } {
             Some(driver) => NonNull::from(driver),
             None => unreachable!(),
@@ -210,7 +210,8 @@ impl<D: Driver> Ref<D> {
     ///
     /// # Safety
     ///
-    /// The caller has stopped the queue, `driver` is the driver's value, and core has lent it the job.
+    /// The caller has stopped the queue, `driver` is the driver's value, and core has lent it the
+    /// job.
     pub(crate) unsafe fn replay(
         &self,
         driver: &mut D,

@@ -55,7 +55,8 @@ impl<D: Driver> Ref<D> {
         state.arm(job, reservation, &queue.timeline, keep)
     }
 
-    /// Hands an armed job to its queue. Ends `section`, the one that began at arm, once the queue has it.
+    /// Hands an armed job to its queue. Ends `section`, the one that began at arm, once the queue
+    /// has it.
     ///
     /// # Safety
     ///

@@ -14,8 +14,8 @@ use crate::driver::Driver;
 use crate::shared::Ref;
 use crate::Errno;
 
-/// All queues of a device, stopped: none of its driver callbacks runs, and none begins before this is
-/// dropped. Queues made meanwhile are stopped, too. As [`StopGuard`] in all else.
+/// All queues of a device, stopped: none of its driver callbacks runs, and none begins before this
+/// is dropped. Queues made meanwhile are stopped, too. As [`StopGuard`] in all else.
 #[must_use = "dropping it restarts the queues"]
 pub struct DeviceStop<'stop> {
     hold: Hold,
@@ -43,8 +43,8 @@ impl<'stop> DeviceStop<'stop> {
     pub(crate) fn begin(scope: &'stop Arc<Scope>) -> Result<Self, StopError> {
         let hold = scope.hold()?;
         scope.begin_all();
-        // First none begins anywhere, then all end: the waits overlap. The marks say which are held, so
-        // that nothing needs memory.
+        // First none begins anywhere, then all end: the waits overlap. The marks say which are
+        // held, so that nothing needs memory.
         scope.for_each(|queue| {
             // One that is stopped already was born so, a moment ago: it is held as well.
             if queue.hold_still() == Err(StopError::Closed) {
@@ -63,7 +63,8 @@ impl<'stop> DeviceStop<'stop> {
     fn each(&self, mut each: impl FnMut(&MemberRef)) {
         let scope = self.hold.scope();
         scope.for_each(|queue| {
-            // Looked at and put back: a queue made meanwhile is marked and has stopped, or has no job.
+            // Looked at and put back: a queue made meanwhile is marked and has stopped, or has no
+            // job.
             if scope.set_held(queue, true) {
                 each(queue);
             } else {
@@ -89,9 +90,9 @@ impl<'stop> DeviceStop<'stop> {
         self.each(|queue| each(StoppedQueue::new(queue)));
     }
 
-    /// The ready-made policy for a reset of the whole device, one queue after the other: the guilty jobs,
-    /// each named by fence context and sequence number, end as timed out with the error given, a strike
-    /// for each; all others by `rest`, in the order of their queue.
+    /// The ready-made policy for a reset of the whole device, one queue after the other: the guilty
+    /// jobs, each named by fence context and sequence number, end as timed out with the error
+    /// given, a strike for each; all others by `rest`, in the order of their queue.
     pub fn recover(&mut self, guilty: &[(u64, u64, Errno)], rest: Rest) -> Recovered {
         let mut sum = Recovered::default();
         self.each(|queue| {
@@ -100,9 +101,9 @@ impl<'stop> DeviceStop<'stop> {
         sum
     }
 
-    /// The device is gone for good: every job of every queue ends with `ENODEV`, in order, before this
-    /// returns or, where another thread is signalling, soon. No queue is made on the device any more.
-    /// [`Device::unbind`](crate::Device::unbind) is still to come.
+    /// The device is gone for good: every job of every queue ends with `ENODEV`, in order, before
+    /// this returns or, where another thread is signalling, soon. No queue is made on the device
+    /// any more. [`Device::unbind`](crate::Device::unbind) is still to come.
     pub fn device_gone(self) {
         self.hold.scope().set_gone(Errno::ENODEV);
     }
@@ -168,7 +169,8 @@ impl<'stop> StoppedQueue<'stop> {
             return None;
         }
         let shared = core::ptr::NonNull::new(self.queue.address().cast_mut().cast())?;
-        // SAFETY: A member whose driver is `D` is the inside of a queue of `D`; the count is borrowed.
+        // SAFETY: A member whose driver is `D` is the inside of a queue of `D`; the count is
+        // borrowed.
         let queue = ManuallyDrop::new(unsafe { Ref::<D>::from_raw(shared) });
         Some(StopGuard::view((*queue).clone()))
     }

@@ -53,7 +53,8 @@ impl<'guard, D: Driver> Walk<'guard, D> {
 /// A job that is on the hardware, lent to who walks its stopped queue. Dropped, it is
 /// [kept](PendingJob::keep).
 ///
-/// It may complete meanwhile, as a late interrupt says; then what is done with it here changes nothing.
+/// It may complete meanwhile, as a late interrupt says; then what is done with it here changes
+/// nothing.
 ///
 /// # Invariants
 ///
@@ -74,8 +75,9 @@ pub enum Replayed {
     Pending,
     /// The replay callback found its work done.
     Done,
-    /// It has failed with this error: the callback could not put it there, or it could not be replayed
-    /// any more (`ETIME` where the queue's time for closing is up, `ECANCELED` after 255 replays).
+    /// It has failed with this error: the callback could not put it there, or it could not be
+    /// replayed any more (`ETIME` where the queue's time for closing is up, `ECANCELED` after 255
+    /// replays).
     Failed(Errno),
     /// It had ended by itself.
     Ended,
@@ -123,8 +125,8 @@ impl<D: Driver> PendingJob<'_, D> {
     /// The driver, the job's data, and what it needs to be replayed, all at once.
     pub fn parts(&mut self) -> (&mut D, &mut D::Payload, &mut D::ReplayData) {
         let job = self.job.as_ptr();
-        // SAFETY: The type's invariant, and `self` is borrowed exclusively. Field by field: somebody may
-        // be signalling its fence.
+        // SAFETY: The type's invariant, and `self` is borrowed exclusively. Field by field:
+        // somebody may be signalling its fence.
         let (payload, data) = unsafe { (&mut (*job).payload, &mut (*job).replay_data) };
         match data {
             Some(data) => (self.body.driver(), payload, data),
@@ -138,8 +140,8 @@ impl<D: Driver> PendingJob<'_, D> {
         drop(self);
     }
 
-    /// The hardware is done with it, or has let go of it: it ends with `result`. False if it had ended by
-    /// itself.
+    /// The hardware is done with it, or has let go of it: it ends with `result`. False if it had
+    /// ended by itself.
     pub fn complete(self, result: Result<(), Errno>) -> bool {
         self.give_back(Walked::End(match result {
             Ok(()) => Outcome::Completed,
@@ -158,8 +160,8 @@ impl<D: Driver> PendingJob<'_, D> {
         self.give_back(Walked::End(Outcome::TimedOut(error)))
     }
 
-    /// Puts it on the hardware again by [`Driver::replay`], with the fence it has. What earlier attempts
-    /// say is late from here on.
+    /// Puts it on the hardware again by [`Driver::replay`], with the fence it has. What earlier
+    /// attempts say is late from here on.
     pub fn replay(self) -> Replayed {
         let mut this = ManuallyDrop::new(self);
         let (id, job) = (this.id, this.job);

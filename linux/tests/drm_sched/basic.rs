@@ -113,8 +113,8 @@ fn basic_test(params: Basic) -> Result {
     rig.finish()
 }
 
-/// All queues go in the middle of a chain across them. What is on the hardware ends by itself, what is not
-/// is cancelled, and so is what depends on it.
+/// All queues go in the middle of a chain across them. What is on the hardware ends by itself, what
+/// is not is cancelled, and so is what depends on it.
 pub(crate) fn drm_sched_basic_entity_cleanup() -> Result {
     let rig = Rig::new()?;
     let queues = many(4, |_| rig.queue(c"entity"))?;
@@ -132,7 +132,8 @@ pub(crate) fn drm_sched_basic_entity_cleanup() -> Result {
         .take_while(|fence| fence.status() == Some(Ok(())))
         .count();
     ensure!(ended_well > middle);
-    // The clock stood still when the queues went, and one job of the chain is on the hardware at a time.
+    // The clock stood still when the queues went, and one job of the chain is on the hardware at a
+    // time.
     ensure!(ended_well <= middle + 2);
     for fence in fences.iter().skip(ended_well) {
         ensure_eq!(fence.status(), Some(Err(Errno::ECANCELED)));
@@ -155,8 +156,8 @@ pub(crate) fn drm_sched_basic_cancel() -> Result {
     rig.finish()
 }
 
-/// As `drm_sched_basic_cancel`, by the end of the device: here that says `ENODEV`, and what the hardware
-/// says later is late.
+/// As `drm_sched_basic_cancel`, by the end of the device: here that says `ENODEV`, and what the
+/// hardware says later is late.
 pub(crate) fn drm_sched_basic_cancel_by_unbind() -> Result {
     let rig = Rig::new()?;
     let queue = rig.queue(c"entity")?;

@@ -64,8 +64,8 @@ const INTERLEAVED_IN_FLIGHT: usize = 8;
 /// More than any worker has jobs.
 const INTERLEAVED_TAGS: u64 = 1000;
 
-/// Workers whose jobs take a multiple of a base duration each keep eight of them in flight, until each
-/// has had its share of the time.
+/// Workers whose jobs take a multiple of a base duration each keep eight of them in flight, until
+/// each has had its share of the time.
 pub(crate) fn drm_sched_interleaved_submit_test() -> Result {
     let rig = Rig::new()?;
     let queues = many(INTERLEAVED_WORKERS, |_| rig.queue(c"entity"))?;

@@ -17,8 +17,8 @@ pub(crate) fn drm_sched_scheduler_queue_overhead() -> Result {
     one_at_a_time(1)
 }
 
-/// A thousand jobs of two queues with a single credit each, every job after the one before, which is the
-/// other queue's.
+/// A thousand jobs of two queues with a single credit each, every job after the one before, which
+/// is the other queue's.
 pub(crate) fn drm_sched_scheduler_ping_pong() -> Result {
     one_at_a_time(2)
 }

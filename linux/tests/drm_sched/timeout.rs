@@ -17,7 +17,8 @@ use crate::rig::{done, eventually, submit, Mock, Rig, What};
 const TIMEOUT_MS: u32 = 200;
 const TIMEOUT_US: u64 = 200_000;
 
-/// A job that the hardware does not end: the driver is asked when its time is up, not before, and once.
+/// A job that the hardware does not end: the driver is asked when its time is up, not before, and
+/// once.
 pub(crate) fn drm_sched_basic_timeout() -> Result {
     let rig = Rig::new()?;
     let timeout = Duration::from_micros(TIMEOUT_US);

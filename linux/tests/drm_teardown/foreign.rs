@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Fences of an issuer that goes as soon as it may: a grace period after the signal, with its lock ("Safe
-//! external access", `include/linux/dma-fence.h`). What touches the lock after that is for KASAN to see.
+//! Fences of an issuer that goes as soon as it may: a grace period after the signal, with its lock
+//! ("Safe external access", `include/linux/dma-fence.h`). What touches the lock after that is for
+//! KASAN to see.
 
 use core::ptr::NonNull;
 
@@ -43,8 +44,8 @@ impl Issuer {
     fn new() -> Result<Self> {
         let mut lock: KBox<Memory> = KBox::new_uninit(GFP_KERNEL)?;
         let memory = KBox::into_raw(KBox::<bindings::dma_fence>::new_uninit(GFP_KERNEL)?);
-        // SAFETY: The memory is ours; a block of its own for the fence, which frees itself with its last
-        // count. The lock stays until the fence has signalled.
+        // SAFETY: The memory is ours; a block of its own for the fence, which frees itself with its
+        // last count. The lock stays until the fence has signalled.
         let fence = unsafe {
             let context = bindings::dma_fence_context_alloc(2);
             let donor = lock.as_mut_ptr();

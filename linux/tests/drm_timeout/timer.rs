@@ -77,8 +77,8 @@ pub(crate) fn timeout_while_its_watch_is_busy() -> Result {
     Ok(())
 }
 
-/// The timer fires while a callback of the same queue runs, on its worker or on a submitter: the driver is
-/// asked after that, unless the job has completed meanwhile.
+/// The timer fires while a callback of the same queue runs, on its worker or on a submitter: the
+/// driver is asked after that, unless the job has completed meanwhile.
 pub(crate) fn timer_fires_while_a_callback_runs() -> Result {
     for (bypass, completes) in [(false, false), (false, true), (true, false), (true, true)] {
         // Where this thread is too slow, the job times out before the callback begins.

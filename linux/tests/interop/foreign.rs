@@ -38,8 +38,8 @@ impl When {
     }
 }
 
-/// A job that depends on a foreign fence: it does not run before, and ends as that says, unless its queue
-/// does not care.
+/// A job that depends on a foreign fence: it does not run before, and ends as that says, unless its
+/// queue does not care.
 fn dependency(when: When, result: Status, on_error: OnDependencyError) -> Result {
     let rig = Rig::new()?;
     let builder = Queue::<Mock>::builder(c"q").on_dependency_error(on_error);
@@ -100,8 +100,8 @@ pub(crate) fn interop_foreign_dependency_signalled_in_hard_irq_before_submit() -
     dependency(When::BeforeInIrq, Err(Errno::EIO), OnDependencyError::Fail)
 }
 
-/// Of several fences of one foreign timeline the latest alone is waited for, in whatever order they are
-/// named.
+/// Of several fences of one foreign timeline the latest alone is waited for, in whatever order they
+/// are named.
 pub(crate) fn interop_foreign_timeline_counts_by_its_latest() -> Result {
     let rig = Rig::new()?;
     let queue = rig.queue(c"q")?;
@@ -245,8 +245,8 @@ pub(crate) fn interop_foreign_room() -> Result {
     none_is_left()
 }
 
-/// The foreign driver goes, with fences open and with fences signalled that jobs still hold: their lock
-/// was its.
+/// The foreign driver goes, with fences open and with fences signalled that jobs still hold: their
+/// lock was its.
 pub(crate) fn interop_foreign_timeline_is_destroyed() -> Result {
     let rig = Rig::new()?;
     let queue = rig.queue(c"q")?;

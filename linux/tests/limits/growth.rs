@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! A ring begins with 4 entries and doubles, where a job is prepared with `GFP_KERNEL` and finds no room.
-//! Jobs in every state move to the longer ring.
+//! A ring begins with 4 entries and doubles, where a job is prepared with `GFP_KERNEL` and finds no
+//! room. Jobs in every state move to the longer ring.
 
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
@@ -22,8 +22,8 @@ const ROUNDS: u64 = if cfg!(CONFIG_PROVE_LOCKING) {
     1000
 };
 
-/// Prepares until the queue says that it is full, and gives those up again. With `GFP_ATOMIC` that is as
-/// many as there are entries without a job.
+/// Prepares until the queue says that it is full, and gives those up again. With `GFP_ATOMIC` that
+/// is as many as there are entries without a job.
 fn room(rig: &Rig, queue: &Queue<Mock>) -> Result<usize> {
     let mut held = KVec::new();
     loop {
@@ -93,8 +93,8 @@ impl Growing {
         self.submitted(fence)
     }
 
-    /// Another thread grows the ring while this one holds a job that is armed, which therefore may not
-    /// allocate. Then this one submits, and then that one the jobs that it has prepared.
+    /// Another thread grows the ring while this one holds a job that is armed, which therefore may
+    /// not allocate. Then this one submits, and then that one the jobs that it has prepared.
     fn grow_under_an_armed_job(&mut self, count: u64) -> Result {
         let tag = self.fences.len() as u64;
         let armed = self.queue.prepare(self.job(tag)?, 1, GFP_KERNEL)?;

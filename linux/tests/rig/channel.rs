@@ -67,8 +67,8 @@ impl<T: Send> Channel<T> {
         Ok(all)
     }
 
-    /// Whoever receives is told when what is returned is dropped. Declare it after the threads, whose
-    /// ends wait for it.
+    /// Whoever receives is told when what is returned is dropped. Declare it after the threads,
+    /// whose ends wait for it.
     pub(crate) fn closer(&self) -> Closer<T> {
         self.0.closed.store(0, Relaxed);
         Closer(self.clone())

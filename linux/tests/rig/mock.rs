@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The mock GPU: hardware that completes jobs by hand, by its own clock, at once, or never.
 //!
-//! Callbacks are in signalling sections, so all memory is there beforehand, and its lock is a spin lock.
+//! Callbacks are in signalling sections, so all memory is there beforehand, and its lock is a spin
+//! lock.
 
 mod driver;
 

@@ -118,7 +118,8 @@ unsafe fn called<F: Fn(usize) -> Result>(at: *const (), number: usize) -> Result
     unsafe { (*at.cast::<F>())(number) }
 }
 
-/// Runs `body` so many times beside each other, each with its number, and returns when all have ended.
+/// Runs `body` so many times beside each other, each with its number, and returns when all have
+/// ended.
 ///
 /// # Errors
 ///

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The hardware: what is on it is finished by whoever comes along, in any order and from any context.
+//! The hardware: what is on it is finished by whoever comes along, in any order and from any
+//! context.
 
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;

@@ -42,8 +42,8 @@ pub(crate) struct Work<const I: bool> {
     canary: KBox<u64>,
 }
 
-// SAFETY: Counts on fences, boxes of kmalloc's, a signaller, a completion token: all may be dropped in an
-// interrupt. What a callback's registration waits for runs with interrupts off.
+// SAFETY: Counts on fences, boxes of kmalloc's, a signaller, a completion token: all may be dropped
+// in an interrupt. What a callback's registration waits for runs with interrupts off.
 unsafe impl<const I: bool> DropInIrq for Work<I> {}
 
 impl<const I: bool> Work<I> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Nothing is called out with the queue's lock held: whatever is called enters the queue again, in every way
-//! that is allowed there, and nothing hangs.
+//! Nothing is called out with the queue's lock held: whatever is called enters the queue again, in
+//! every way that is allowed there, and nothing hangs.
 //!
 //! Left out: callbacks of fences, which may complete jobs and nothing else
 //! (`drm_callbacks::completed_in_a_fence_callback`), and observers, which are trace events here.
@@ -335,8 +335,8 @@ places! {
     payload_dropped_on_the_completer: DropOnCompleter,
 }
 
-/// A payload's drop may sleep. Whether its visit has a run to answer, it does not know: stop and unbind are
-/// done then, or refused.
+/// A payload's drop may sleep. Whether its visit has a run to answer, it does not know: stop and
+/// unbind are done then, or refused.
 pub(crate) fn stop_and_unbind_in_a_payload_drop() -> Result {
     for unbinds in [false, true] {
         let mut rig = Rig::new()?;

@@ -2,8 +2,8 @@
 //! Recovery: stop, walk what is on the hardware, end or replay it, start; and strikes.
 //!
 //! ```text
-//!   stop ──► no driver callback begins ──► quiet: none is out ──► walk, oldest first ──► start
-//!                                                                  │ keep, end, replay
+//!   stop --> no driver callback begins --> quiet: none is out --> walk, oldest first --> start
+//!                                                                  | keep, end, replay
 //! ```
 //!
 //! Everything else goes on meanwhile: jobs are submitted and queue up, completions that are on

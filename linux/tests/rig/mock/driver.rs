@@ -115,8 +115,8 @@ impl Driver for Mock {
         let (tag, again) = (work.tag, work.replay.take());
         *times += 1;
         let _inside = Self::enter(&self.inside, &self.gpu);
-        // The reset took it off the hardware: what is left of the attempt before says nothing. First: who
-        // waits for the replay takes the token that he finds.
+        // The reset took it off the hardware: what is left of the attempt before says nothing.
+        // First: who waits for the replay takes the token that he finds.
         drop(self.gpu.try_take(tag));
         self.gpu.note(tag, What::Replay);
         match again {
