@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Who gets which slot, and who makes way for whom.
+//!
+//! A decision looks at the first of each line, the best of all first, and
+//! 1. gives it slots that are free; or
+//! 2. promises it slots that are being vacated, so that nobody behind it gets them; or
+//! 3. has somebody else make way: who has no work, the longest idle first, then who is least
+//!    entitled as the policy has it, and promises it those slots; or
+//! 4. leaves it, and whoever is behind it in its line, until the time at which somebody will make way.
+//!
+//! Nothing is kept of a promise: the next decision may make another one, to somebody better.
+
+use ringfence_core::Time;
+
+use super::fit::{Have, Need};
+use super::{Orchestrator, GROUPS, LINES};
+use crate::line::NONE;
+use crate::policy::{Field, Policy};
+use crate::priority::Priority;
+use crate::seat::{Seat, Standing};
+use crate::slot::{Kinds, Slot, KINDS_MAX};
+
+/// What is left to be given away, as a decision goes on.
+struct Round {
+    /// Slots that are free and not promised.
+    free: Have,
+    /// Slots that are being vacated and not promised.
+    coming: Have,
+    /// For each priority: lines whose first could not be helped.
+    passed: [u16; Priority::COUNT],
+    /// Those who were promised slots: out of their lines until the decision has been made.
+    promised: u32,
+}
+
+/// Somebody who could make way: the larger, the sooner.
+type Candidate = (bool, u64, u8, u64);
+
+impl<S, L, P> Orchestrator<S, L, P>
+where
+    S: AsRef<[Seat]> + AsMut<[Seat]>,
+    L: AsRef<[Slot]> + AsMut<[Slot]>,
+    P: Policy,
+{
+    pub(super) fn decide(&mut self, now: Time) {
+        self.dirty = false;
+        self.wake_at = None;
+        self.look_for_stuck(now);
+        self.look(now);
+        if self.waiting == 0 {
+            return;
+        }
+        let mut round = self.new_round();
+        while let Some(leader) = self.best(&round) {
+            if !self.help(leader, &mut round, now) {
+                let (level, line) = self.line_of(leader);
+                round.passed[level] |= 1 << line;
+            }
+        }
+        let mut next = round.promised;
+        while next != NONE {
+            let leader = next;
+            let unit = self.seats.unit_mut(leader);
+            next = core::mem::replace(&mut unit.promised, NONE);
+            let (key, ticket) = unit.promised_place;
+            self.stand(leader, key, ticket);
+        }
+    }
+
+    /// Charges everybody, and shows the policy the field.
+    fn look(&mut self, now: Time) {
+        let mut field = Field {
+            slots: self.kinds,
+            ..Field::EMPTY
+        };
+        for number in 0..self.slots.as_ref().len() {
+            let slot = &self.slots.as_ref()[number];
+            let (seat, kind) = (slot.seat, slot.kind.number());
+            if seat == NONE {
+                continue;
+            }
+            let leader = self.seats.at(seat).leader;
+            self.charge(leader, now);
+            let unit = self.seats.unit(leader);
+            if unit.charging {
+                let time = unit.account.virtual_time;
+                let range = &mut field.running[unit.account.priority.level()][kind];
+                *range = Some(range.map_or((time, time), |(least, most)| {
+                    (least.min(time), most.max(time))
+                }));
+            }
+        }
+        for (level, waiting) in field.waiting.iter_mut().enumerate() {
+            for line in bits(self.filled[level]) {
+                let Some(first) = self.lines[level][line].first() else {
+                    continue;
+                };
+                let unit = self.seats.unit(first);
+                for kind in unit.account.kinds.iter() {
+                    let least = &mut waiting[kind.number()];
+                    let key = unit.node.key();
+                    *least = Some(least.map_or(key, |least| least.min(key)));
+                }
+            }
+        }
+        self.policy.look(&field);
+    }
+
+    fn new_round(&self) -> Round {
+        let mut round = Round {
+            free: Have::NONE,
+            coming: Have::NONE,
+            passed: [0; Priority::COUNT],
+            promised: NONE,
+        };
+        for slot in self.slots.as_ref() {
+            if slot.is_free() {
+                round.free.add(slot.kind);
+            } else if !slot.broken && self.is_between(self.seats.at(slot.seat).leader) {
+                round.coming.add(slot.kind);
+            }
+        }
+        round
+    }
+
+    /// The best of those who are first in a line that has not been passed over.
+    fn best(&self, round: &Round) -> Option<u32> {
+        let mut best = None;
+        for level in 0..Priority::COUNT {
+            for line in bits(self.filled[level] & !round.passed[level]) {
+                let Some(first) = self.lines[level][line].first() else {
+                    continue;
+                };
+                let unit = self.seats.unit(first);
+                let rank = self.policy.rank(&unit.account);
+                let place = (rank, level, unit.node.place());
+                if best.is_none_or(|(other, _)| place < other) {
+                    best = Some((place, first));
+                }
+            }
+        }
+        best.map(|(_, first)| first)
+    }
+
+    /// Gives, or promises, slots to the first of a line. `false` if it must be left for now.
+    fn help(&mut self, leader: u32, round: &mut Round, now: Time) -> bool {
+        let need = self.need(leader);
+        if need.fits(&round.free) {
+            self.place(leader, need, round, now);
+            return true;
+        }
+        let several = self.seats.unit(leader).members > 1;
+        if several && !need.fits(&self.to_be_had(leader, round, now)) {
+            // It would hold slots that it cannot use, for as long as somebody likes.
+            return false;
+        }
+        while !need.fits(&round.free.and(&round.coming)) {
+            let have = round.free.and(&round.coming);
+            let Some(other) = self.who_makes_way(leader, &need, &have, now) else {
+                if several {
+                    // Who needs several would never get them if others took one each.
+                    self.promise(leader, round);
+                }
+                return false;
+            };
+            self.each_member(other, |this, at| {
+                let slot = this.seats.at(at).slot;
+                round.coming.add(this.slot_at(slot).kind);
+            });
+            self.begin_yielding(other, now);
+        }
+        self.promise(leader, round);
+        let unit = self.seats.unit_mut(leader);
+        unit.promised_place = unit.node.place();
+        unit.promised = core::mem::replace(&mut round.promised, leader);
+        self.leave_line(leader);
+        true
+    }
+
+    /// What a unit can have, now or when others will have made way.
+    fn to_be_had(&self, leader: u32, round: &Round, now: Time) -> Have {
+        let waiting = self.seats.unit(leader).account;
+        let mut have = round.free.and(&round.coming);
+        for slot in self.slots.as_ref() {
+            if slot.seat == NONE || slot.broken {
+                continue;
+            }
+            let other = self.seats.at(slot.seat).leader;
+            let unit = self.seats.unit(other);
+            let way = self.policy.makes_way(&unit.account, &waiting, now);
+            if !self.is_between(other) && (way.is_some() || !unit.charging) {
+                have.add(slot.kind);
+            }
+        }
+        have
+    }
+
+    fn need(&self, leader: u32) -> Need {
+        let mut need = Need::NONE;
+        let mut next = Some(leader);
+        while let Some(at) = next {
+            need.add(self.seats.at(at).kinds);
+            next = self.next_member(leader, at);
+        }
+        need
+    }
+
+    /// Takes what a unit will get off what is left for others, free slots first.
+    fn promise(&mut self, leader: u32, round: &mut Round) {
+        let mut need = self.need(leader);
+        let mut next = Some(leader);
+        while let Some(at) = next {
+            next = self.next_member(leader, at);
+            let kinds = self.seats.at(at).kinds;
+            need.remove(kinds);
+            let best = kinds
+                .iter()
+                .filter(|kind| round.free.of(*kind) + round.coming.of(*kind) != 0)
+                .min_by_key(|kind| {
+                    let mut rest = round.free.and(&round.coming);
+                    rest.take(*kind);
+                    (need.left_over(&rest), round.free.of(*kind) == 0)
+                });
+            if let Some(kind) = best {
+                let _one_of_them = round.free.take(kind) || round.coming.take(kind);
+            }
+        }
+    }
+
+    /// Gives a unit slots that are free.
+    fn place(&mut self, leader: u32, mut need: Need, round: &mut Round, now: Time) {
+        self.leave_line(leader);
+        let mut next = Some(leader);
+        while let Some(at) = next {
+            next = self.next_member(leader, at);
+            let kinds = self.seats.at(at).kinds;
+            need.remove(kinds);
+            let mut allowed = Kinds::NONE;
+            for kind in kinds.iter() {
+                let mut rest = round.free;
+                if rest.take(kind) && need.fits(&rest) {
+                    allowed = allowed.with(kind);
+                }
+            }
+            let Some(slot) = self.slot_for(at, allowed) else {
+                debug_assert!(false, "a unit that fits has a slot for each seat");
+                continue;
+            };
+            let taken = round.free.take_any(Kinds::only(self.slot_at(slot).kind));
+            debug_assert!(taken, "a free slot was counted as free");
+            self.slot_mut(slot).seat = at;
+            self.seats.at_mut(at).slot = slot;
+            self.overtake(leader, slot);
+        }
+        self.begin(leader, now);
+    }
+
+    /// The slot for a seat: where it was last, if nobody was there since; else where it is longest
+    /// that somebody was.
+    fn slot_for(&self, at: u32, allowed: Kinds) -> Option<u16> {
+        let free = |slot: &Slot| slot.is_free() && allowed.contains(slot.kind);
+        let last = self.seats.at(at).last_slot;
+        let warm = self.slots.as_ref().get(usize::from(last));
+        if warm.is_some_and(|slot| free(slot) && slot.last == at) {
+            return Some(last);
+        }
+        let slots = self.slots.as_ref().iter().enumerate();
+        let coldest = slots
+            .filter(|(_, slot)| free(slot))
+            .min_by_key(|(_, slot)| (slot.last != NONE, slot.left))?;
+        Some(coldest.0 as u16)
+    }
+
+    /// Who has a slot of that kind already cannot use another: the policy may want to know.
+    fn overtake(&mut self, leader: u32, slot: u16) {
+        let account = self.seats.unit(leader).account;
+        let kind = self.slot_at(slot).kind;
+        for number in 0..self.slots.as_ref().len() {
+            let other = &self.slots.as_ref()[number];
+            if other.kind != kind || other.seat == NONE {
+                continue;
+            }
+            let other = self.seats.at(other.seat).leader;
+            let unit = self.seats.unit_mut(other);
+            let behind = unit.account.virtual_time < account.virtual_time;
+            if other != leader && unit.account.priority == account.priority && behind {
+                self.policy
+                    .overtaken(&mut unit.account, account.virtual_time);
+            }
+        }
+    }
+
+    /// Who makes way for a unit now, of those whose slots would help it; notes when somebody will, if
+    /// nobody does.
+    fn who_makes_way(&mut self, leader: u32, need: &Need, have: &Have, now: Time) -> Option<u32> {
+        let missing = need.left_over(have);
+        let mut helps = Kinds::NONE;
+        for kind in self.seats.unit(leader).account.kinds.iter() {
+            let mut more = *have;
+            more.add(kind);
+            if need.left_over(&more) < missing {
+                helps = helps.with(kind);
+            }
+        }
+        let waiting = self.seats.unit(leader).account;
+        let mut best: Option<(Candidate, u32)> = None;
+        let mut soonest: Option<Time> = None;
+        for slot in self.slots.as_ref() {
+            if slot.seat == NONE || !helps.contains(slot.kind) {
+                continue;
+            }
+            let other = self.seats.at(slot.seat).leader;
+            let unit = self.seats.unit(other);
+            if unit.standing != Standing::Running {
+                continue;
+            }
+            let account = &unit.account;
+            let candidate = if unit.charging {
+                let Some(at) = self.policy.makes_way(account, &waiting, now) else {
+                    continue;
+                };
+                if at > now {
+                    soonest = Some(soonest.map_or(at, |other| other.min(at)));
+                    continue;
+                }
+                let level = account.priority.level() as u8;
+                (false, 0, level, account.virtual_time)
+            } else {
+                (true, u64::MAX - unit.idle_since.as_ns(), 0, 0)
+            };
+            if best.is_none_or(|(other, _)| candidate > other) {
+                best = Some((candidate, other));
+            }
+        }
+        if best.is_none() {
+            if let Some(at) = soonest {
+                self.wake_by(at);
+            }
+        }
+        best.map(|(_, other)| other)
+    }
+}
+
+/// The numbers of the bits that are set.
+fn bits(mask: u16) -> impl Iterator<Item = usize> {
+    let mut left = mask;
+    core::iter::from_fn(move || {
+        let bit = left.trailing_zeros() as usize;
+        left &= left.wrapping_sub(1);
+        (bit < LINES).then_some(bit)
+    })
+}
+
+const _: () = assert!(
+    KINDS_MAX <= 4 && GROUPS == 0,
+    "a priority's lines are bits of a u16"
+);

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Who goes first, and who makes way: the trait, and what a policy is told.
+
+mod fair;
+mod fifo;
+
+use ringfence_core::Time;
+
+pub use fair::{Fair, FairConfig};
+pub use fifo::Fifo;
+
+use crate::priority::{Priority, Weight};
+use crate::slot::{Kinds, SlotKind, KINDS_MAX};
+
+/// What is known of a unit (a seat, or a group of them): what a policy decides by, and keeps its own
+/// books in.
+#[derive(Clone, Copy, Debug)]
+pub struct Account {
+    /// How important it is.
+    pub priority: Priority,
+    /// Its share.
+    pub weight: Weight,
+    /// The kinds of slots that it may be on.
+    pub kinds: Kinds,
+    /// The policy's own: how far it has come in virtual time.
+    pub virtual_time: u64,
+    /// Since when it waits for slots, while it does.
+    pub waiting_since: Time,
+    /// When it came to its slots, or woke on them, while it has them.
+    pub turn_since: Time,
+    /// The policy's own: it came to its slots although somebody more important waited.
+    pub guaranteed: bool,
+}
+
+/// What there is to see when a decision is due.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// For each priority and kind: the smallest key of those that wait and may be there.
+    pub waiting: [[Option<u64>; KINDS_MAX]; Priority::COUNT],
+    /// For each priority and kind: the smallest and the largest virtual time of the units that have
+    /// work and are on such a slot.
+    pub running: [[Option<(u64, u64)>; KINDS_MAX]; Priority::COUNT],
+    /// How many slots of each kind there are.
+    pub slots: [u16; KINDS_MAX],
+}
+
+impl Field {
+    pub(crate) const EMPTY: Self = Self {
+        waiting: [[None; KINDS_MAX]; Priority::COUNT],
+        running: [[None; KINDS_MAX]; Priority::COUNT],
+        slots: [0; KINDS_MAX],
+    };
+
+    /// Whether a unit of `priority` waits for a slot of `kind`.
+    pub fn waits(&self, priority: Priority, kind: SlotKind) -> bool {
+        self.waiting[priority.level()][kind.number()].is_some()
+    }
+}
+
+/// How an orchestrator chooses. Called with the orchestrator's lock held: it decides, and does
+/// nothing; each call takes constant time.
+pub trait Policy {
+    /// A unit that had no work has some now: it joins a line, or is on its slots still.
+    fn woke(&mut self, account: &mut Account, now: Time);
+
+    /// Where a unit stands among those of its priority that wait: smaller is earlier. Asked when it
+    /// joins the line.
+    fn key(&self, account: &Account) -> u64;
+
+    /// A unit has held a slot of `kind` for so long, with work.
+    fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64);
+
+    /// A decision is due: this is the field.
+    fn look(&mut self, field: &Field);
+
+    /// Somebody else was given a slot of `kind` although `account`, which is on one, is behind it in
+    /// virtual time: it cannot use more than it has. `key` is the other's.
+    fn overtaken(&self, account: &mut Account, key: u64);
+
+    /// Where a waiting unit stands among the first of all priorities: smaller is earlier.
+    fn rank(&self, account: &Account) -> u8;
+
+    /// From when on a unit that is on its slots, and has work, makes way for one that waits: now, or
+    /// from some time on if nothing changes; `None` if it does not. One without work always does.
+    fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time>;
+
+    /// A unit is given its slots.
+    fn placed(&mut self, account: &mut Account, now: Time);
+
+    /// A unit's priority or weight is another from now on: `account` has the new ones.
+    fn changed(&mut self, account: &mut Account, was: Priority);
+}

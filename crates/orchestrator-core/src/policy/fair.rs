@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Fair shares by the time that slots were held, in the manner of Linux's CFS.
+//!
+//! Each unit has a *virtual time*, which grows by the time that it holds slots with work, divided by
+//! its weight; of one priority, who is furthest behind goes first. So each has had its share, but for
+//! about a slice, whatever its jobs are like. Who sleeps is owed a slice at most when it wakes; who is
+//! behind because it cannot be on more slots than it has, keeps a bounded part of that.
+//!
+//! A higher priority goes first, but for a *guarantee*: for each slot that higher ones hold while a
+//! lower one waits for it, the lower one is owed a part of that time, and once that is a slice, it goes
+//! first and is left alone until its slice is over. So nobody starves.
+
+use core::time::Duration;
+
+use ringfence_core::Time;
+
+use super::{Account, Field, Policy};
+use crate::priority::{Priority, Weight};
+use crate::slot::{Kinds, SlotKind, KINDS_MAX};
+
+/// How fair shares are dealt out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FairConfig {
+    /// How long a unit that has work keeps its slots while others of its priority wait for them.
+    pub slice: Duration,
+    /// How long a unit that has work keeps its slots at least, once it has them. What it costs to
+    /// come to a slot should be little beside this. At most a slice.
+    pub min_run: Duration,
+    /// A lower priority is owed one part in so many of the time that higher ones hold what it waits
+    /// for. At least 2.
+    pub guarantee: u32,
+    /// How far behind others a unit may fall that always has a slot, and keep its right to catch up.
+    pub lag: Duration,
+}
+
+impl Default for FairConfig {
+    /// Slices of 2 ms, at least 500 us, one part in 16, a lag of 128 ms.
+    fn default() -> Self {
+        Self {
+            slice: Duration::from_millis(2),
+            min_run: Duration::from_micros(500),
+            guarantee: 16,
+            lag: Duration::from_millis(128),
+        }
+    }
+}
+
+/// The policy of fair shares.
+///
+/// # Invariants
+///
+/// Floors never go back. A debt is at most [`DEBT_SLICES`] slices.
+#[derive(Clone, Copy, Debug)]
+pub struct Fair {
+    slice_ns: u64,
+    min_run_ns: u64,
+    guarantee: u64,
+    lag_ns: u64,
+    /// By priority and kind: how far in virtual time all have come that want such a slot.
+    floors: [[u64; KINDS_MAX]; Priority::COUNT],
+    /// By priority and kind: the time that it is owed, in nanoseconds of one slot.
+    debts: [[u64; KINDS_MAX]; Priority::COUNT],
+    /// Whether somebody of that priority waits for that kind, as last seen.
+    waits: [[bool; KINDS_MAX]; Priority::COUNT],
+    slots: [u16; KINDS_MAX],
+}
+
+/// No priority is owed more than so many slices: it shall not starve, nor starve others later.
+const DEBT_SLICES: u64 = 4;
+
+impl Default for Fair {
+    fn default() -> Self {
+        Self::new(FairConfig::default())
+    }
+}
+
+fn ns(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A span of slot time in the virtual time of somebody of this weight.
+fn virtual_span(ns: u64, weight: Weight) -> u64 {
+    ns.saturating_mul(u64::from(Weight::DEFAULT.get())) / u64::from(weight.get())
+}
+
+/// The slot time in which somebody of this weight comes so far in virtual time, rounded up.
+fn slot_span(span: u64, weight: Weight) -> u64 {
+    span.saturating_mul(u64::from(weight.get()))
+        .div_ceil(u64::from(Weight::DEFAULT.get()))
+}
+
+impl Fair {
+    /// The policy. What is out of range is taken as the nearest that is not: a slice of nothing is
+    /// a nanosecond, a least run longer than a slice is a slice, a guarantee below 2 is 2.
+    pub fn new(config: FairConfig) -> Self {
+        let slice_ns = ns(config.slice).max(1);
+        Self {
+            slice_ns,
+            min_run_ns: ns(config.min_run).min(slice_ns),
+            guarantee: u64::from(config.guarantee.max(2)),
+            lag_ns: ns(config.lag),
+            floors: [[0; KINDS_MAX]; Priority::COUNT],
+            debts: [[0; KINDS_MAX]; Priority::COUNT],
+            waits: [[false; KINDS_MAX]; Priority::COUNT],
+            slots: [0; KINDS_MAX],
+        }
+    }
+
+    /// How far all have come of those that a unit of this priority meets on any of its kinds of slot.
+    fn floor(&self, priority: Priority, kinds: Kinds) -> u64 {
+        let floors = &self.floors[priority.level()];
+        kinds
+            .iter()
+            .map(|kind| floors[kind.number()])
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Whether its priority is owed a slice on a slot that it may be on.
+    fn is_owed(&self, account: &Account) -> bool {
+        self.owed(account) >= self.slice_ns
+    }
+
+    fn owed(&self, account: &Account) -> u64 {
+        let debts = &self.debts[account.priority.level()];
+        let owed = account.kinds.iter().map(|kind| debts[kind.number()]).max();
+        owed.unwrap_or(0)
+    }
+
+    /// The earliest time at which the priority of a unit that waits is owed a slice.
+    fn owed_at(&self, waiting: &Account, now: Time) -> Time {
+        let missing = self.slice_ns.saturating_sub(self.owed(waiting));
+        let slots = waiting.kinds.iter().map(|kind| self.slots[kind.number()]);
+        let slots = u64::from(slots.max().unwrap_or(0).max(1));
+        let span = missing.saturating_mul(self.guarantee) / slots;
+        now.after(Duration::from_nanos(span))
+    }
+}
+
+impl Policy for Fair {
+    fn woke(&mut self, account: &mut Account, _now: Time) {
+        let floor = self.floor(account.priority, account.kinds);
+        let owed = virtual_span(self.slice_ns, account.weight);
+        account.virtual_time = account.virtual_time.max(floor.saturating_sub(owed));
+    }
+
+    fn key(&self, account: &Account) -> u64 {
+        account.virtual_time
+    }
+
+    fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64) {
+        let span = virtual_span(ns, account.weight);
+        account.virtual_time = account.virtual_time.saturating_add(span);
+        let (level, kind) = (account.priority.level(), kind.number());
+        let paid = &mut self.debts[level][kind];
+        *paid = paid.saturating_sub(ns);
+        let most = self.slice_ns.saturating_mul(DEBT_SLICES);
+        for lower in level + 1..Priority::COUNT {
+            if self.waits[lower][kind] {
+                let debt = &mut self.debts[lower][kind];
+                *debt = debt.saturating_add(ns / self.guarantee).min(most);
+            }
+        }
+    }
+
+    fn look(&mut self, field: &Field) {
+        self.slots = field.slots;
+        for level in 0..Priority::COUNT {
+            for kind in 0..KINDS_MAX {
+                let (waiting, running) = (field.waiting[level][kind], field.running[level][kind]);
+                self.waits[level][kind] = waiting.is_some();
+                if waiting.is_none() {
+                    self.debts[level][kind] = 0;
+                }
+                let come = match (waiting, running) {
+                    (Some(key), Some((least, _))) => key.min(least),
+                    (Some(key), None) => key,
+                    // Nobody waits, so nobody is owed anything.
+                    (None, Some((_, most))) => most,
+                    (None, None) => continue,
+                };
+                let floor = &mut self.floors[level][kind];
+                *floor = come.max(*floor);
+            }
+        }
+    }
+
+    fn overtaken(&self, account: &mut Account, key: u64) {
+        account.virtual_time = account.virtual_time.max(key.saturating_sub(self.lag_ns));
+    }
+
+    fn rank(&self, account: &Account) -> u8 {
+        match self.is_owed(account) {
+            true => 0,
+            false => account.priority.level() as u8 + 1,
+        }
+    }
+
+    fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time> {
+        let after = |ns| resident.turn_since.after(Duration::from_nanos(ns));
+        let (slice, least) = (after(self.slice_ns), after(self.min_run_ns));
+        let way = if waiting.priority == resident.priority {
+            let behind = waiting.virtual_time.saturating_sub(resident.virtual_time);
+            let caught_up = slot_span(behind, resident.weight);
+            slice.max(now.after(Duration::from_nanos(caught_up)))
+        } else if waiting.priority < resident.priority {
+            match resident.guaranteed {
+                true => slice,
+                false => least,
+            }
+        } else if self.is_owed(waiting) {
+            least
+        } else {
+            least.max(self.owed_at(waiting, now))
+        };
+        Some(way.max(now))
+    }
+
+    fn placed(&mut self, account: &mut Account, _now: Time) {
+        account.guaranteed = self.is_owed(account);
+    }
+
+    fn changed(&mut self, account: &mut Account, was: Priority) {
+        // It is as far behind, or ahead, among the others as it was among those it leaves.
+        let (from, to) = (
+            self.floor(was, account.kinds),
+            self.floor(account.priority, account.kinds),
+        );
+        let ahead = account.virtual_time.saturating_sub(from);
+        let behind = from.saturating_sub(account.virtual_time);
+        account.virtual_time = to.saturating_add(ahead).saturating_sub(behind);
+    }
+}
