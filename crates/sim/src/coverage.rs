@@ -223,6 +223,7 @@ impl Coverage {
             Effect::Kick => 5,
             Effect::Recover { .. } => 7,
             Effect::Closed => 6,
+            Effect::Gate { .. } => return,
         };
         let row = CONTEXTS.iter().position(|c| *c == context).unwrap_or(0);
         self.effects[row] |= 1 << column;

@@ -97,6 +97,7 @@ fn draw_config(prng: &mut Prng) -> Config {
             1 => u64::from(prng.below(100)),
             _ => 1,
         },
+        gated: false,
     }
 }
 

@@ -47,6 +47,7 @@ impl Judge {
                 Ok(())
             }
             Effect::Closed => self.on_closed(),
+            Effect::Gate { .. } => promise(false, || "a report of a gate that is not there".into()),
         }
     }
 

@@ -180,7 +180,7 @@ const EFFECTS: [&str; 8] = [
 const CONTEXTS: [&str; 5] = ["irq", "nested", "task", "submit", "worker"];
 
 /// Which effects are legal where: rows are contexts, bits effects. A worker needs no kick.
-const LEGAL: [u8; 5] = [
+const LEGAL: [u16; 5] = [
     0b0011_1001, // irq: signal, reap (where payloads allow it), timer, kick
     0b0011_0000, // nested: timer, kick
     0b1011_1001, // task: and closed
@@ -199,6 +199,7 @@ pub(crate) fn effect_index(effect: &Effect) -> usize {
         Effect::Kick => 5,
         Effect::Recover { .. } => 6,
         Effect::Closed => 7,
+        Effect::Gate { .. } => 8,
     }
 }
 

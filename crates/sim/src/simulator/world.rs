@@ -373,6 +373,6 @@ fn job_of(effect: &Effect) -> Option<JobId> {
         | Effect::TimedOut { job, .. }
         | Effect::Reap { job }
         | Effect::Recover { job } => Some(*job),
-        Effect::ArmTimer { .. } | Effect::Kick | Effect::Closed => None,
+        Effect::ArmTimer { .. } | Effect::Kick | Effect::Closed | Effect::Gate { .. } => None,
     }
 }

@@ -328,7 +328,7 @@ impl World {
             Refused::Stopped => Seen::RefusedStopped,
             Refused::NotQuiet => Seen::RefusedNotQuiet,
             Refused::Overdue => Seen::RefusedOverdue,
-            Refused::Count => Seen::RefusedCount,
+            Refused::Count | Refused::NotGated => Seen::RefusedCount,
         });
     }
 }

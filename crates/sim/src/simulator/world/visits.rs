@@ -221,7 +221,7 @@ impl World {
             Effect::ArmTimer { at } => (Event::TakeArmTimer, Detail::Number(at.as_ns())),
             Effect::Kick => (Event::TakeKick, Detail::Nothing),
             Effect::Recover { .. } => (Event::TakeRecover, Detail::Nothing),
-            Effect::Closed => (Event::TakeClosed, Detail::Nothing),
+            Effect::Closed | Effect::Gate { .. } => (Event::TakeClosed, Detail::Nothing),
         };
         let job = job_of(effect).map(JobId::seqno);
         self.note(queue, job, Some(context), event, detail);
@@ -241,7 +241,7 @@ impl World {
                     self.coverage.end(End::Drained);
                 }
             }
-            Effect::TimedOut { .. } | Effect::Reap { .. } => {}
+            Effect::TimedOut { .. } | Effect::Reap { .. } | Effect::Gate { .. } => {}
         }
         Ok(())
     }
