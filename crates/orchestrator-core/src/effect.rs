@@ -3,7 +3,7 @@
 
 use ringfence_core::Time;
 
-use crate::seat::SeatId;
+use crate::seat::{SeatId, SeatStats};
 use crate::slot::SlotId;
 
 /// One thing the host must do, after it has released the orchestrator's lock.
@@ -61,6 +61,8 @@ pub enum Effect {
     Gone {
         /// Whose it was.
         seat: SeatId,
+        /// What was counted of it.
+        stats: SeatStats,
     },
     /// Call [`Orchestrator::timer_fired`](crate::Orchestrator::timer_fired) at `at` or soon after.
     /// Replaces the time asked for before.

@@ -10,9 +10,9 @@
 //! Start at [`Orchestrator`]. Who goes first, and who makes way, is for a [`Policy`] to say.
 //!
 //! ```
-//! use ringfence_core::Time;
+//! use ringfence_core::{GateReport, Out, Time};
 //! use ringfence_orchestrator_core::{
-//!     Answer, Config, Effect, Fair, GateReport, Orchestrator, Out, Seat, SeatConfig, Slot, SlotKind,
+//!     Answer, Config, Effect, Fair, Orchestrator, Seat, SeatConfig, Slot, SlotKind,
 //! };
 //!
 //! let now = Time::ZERO;
@@ -42,7 +42,6 @@ mod line;
 mod orchestrator;
 pub mod policy;
 mod priority;
-mod report;
 mod seat;
 mod slot;
 
@@ -53,6 +52,5 @@ pub use orchestrator::{
 };
 pub use policy::{Account, Fair, FairConfig, Field, Fifo, Policy};
 pub use priority::{Priority, Weight};
-pub use report::{GateReport, Out};
 pub use seat::{Seat, SeatConfig, SeatId, SeatStats};
 pub use slot::{Kinds, Slot, SlotId, SlotKind, SlotStats, KINDS_MAX};

@@ -3,13 +3,12 @@
 
 use core::time::Duration;
 
-use ringfence_core::Time;
+use ringfence_core::{Out, Time};
 
 use crate::line::{Node, NONE};
 use crate::policy::Account;
 use crate::priority::{Priority, Weight};
-use crate::report::Out;
-use crate::slot::{Kinds, NO_SLOT};
+use crate::slot::{Kinds, KINDS_MAX, NO_SLOT};
 
 /// A queue's seat. Never the name of another seat of the same orchestrator, but after 2^32 have
 /// been in its place.
@@ -257,6 +256,8 @@ impl Seat {
 pub struct SeatStats {
     /// How long it has held a slot with work: what it is charged for.
     pub busy: Duration,
+    /// The same by the kind of slot.
+    pub busy_on: [Duration; KINDS_MAX],
     /// Of that, how long the device says that it has executed, where the device can say.
     pub measured: Duration,
     /// How long it has waited for a slot with work, up to the last time it got one.
@@ -276,6 +277,7 @@ pub struct SeatStats {
 impl SeatStats {
     pub(crate) const NONE: Self = Self {
         busy: Duration::ZERO,
+        busy_on: [Duration::ZERO; KINDS_MAX],
         measured: Duration::ZERO,
         waited: Duration::ZERO,
         longest_wait: Duration::ZERO,

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringfence_core::Time;
+use ringfence_core::{GateReport, Out, Time};
 use ringfence_orchestrator_core::{
-    Answer, Config, Effect, Fair, GateReport, Orchestrator, Out, Policy, Preemption, Priority,
-    Seat, SeatConfig, SeatId, Slot, SlotKind, Weight,
+    Answer, Config, Effect, Fair, Orchestrator, Policy, Preemption, Priority, Seat, SeatConfig,
+    SeatId, Slot, SlotKind, Weight,
 };
 
 const MS: u64 = 1_000_000;

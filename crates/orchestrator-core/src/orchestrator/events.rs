@@ -3,12 +3,11 @@
 
 use core::time::Duration;
 
-use ringfence_core::Time;
+use ringfence_core::{GateReport, Out, Time};
 
 use super::{Orchestrator, Preemption, Refused};
 use crate::effect::{Answer, Checked};
 use crate::policy::Policy;
-use crate::report::{GateReport, Out};
 use crate::seat::{Phase, Seat, SeatId, Standing};
 use crate::slot::{Slot, SlotId, NO_SLOT};
 

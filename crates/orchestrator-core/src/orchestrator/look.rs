@@ -95,7 +95,10 @@ where
         let mut stats = seat.stats;
         let has_slot = seat.phase != Phase::Off;
         if unit.charging && has_slot {
-            stats.busy = stats.busy.saturating_add(now.since(unit.charged));
+            let span = now.since(unit.charged);
+            let on = &mut stats.busy_on[self.slot_at(seat.slot).kind.number()];
+            *on = on.saturating_add(span);
+            stats.busy = stats.busy.saturating_add(span);
         }
         if unit.standing == Standing::Waiting {
             let waits = now.since(unit.account.waiting_since);

@@ -86,8 +86,9 @@ where
             return Some(Effect::Stuck { seat: id, slot });
         }
         if seat.gone {
+            let stats = seat.stats;
             self.free(at);
-            return Some(Effect::Gone { seat: id });
+            return Some(Effect::Gone { seat: id, stats });
         }
         Some(match seat.phase {
             Phase::Check => {

@@ -10,12 +10,11 @@
 
 use core::time::Duration;
 
-use ringfence_core::Time;
+use ringfence_core::{Out, Time};
 
 use super::Orchestrator;
 use crate::line::NONE;
 use crate::policy::Policy;
-use crate::report::Out;
 use crate::seat::{Phase, Seat, Standing};
 use crate::slot::{Slot, NO_SLOT};
 
@@ -213,6 +212,8 @@ where
         let slot = self.slot_mut(number);
         slot.stats.busy_ns = slot.stats.busy_ns.saturating_add(ns);
         let kind = slot.kind;
+        let on = &mut self.seats.at_mut(at).stats.busy_on[kind.number()];
+        *on = on.saturating_add(span);
         let account = &mut self.seats.unit_mut(leader).account;
         self.policy.ran(account, kind, ns);
     }

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Devices that fail, forget and take their time.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ringfence::Timeline;
+use ringfence_orchestrator::{Fair, Preemption, SeatConfig, SlotId};
+
+use crate::rig::{eventually, submit, wait, Context, Manner, Rig};
+
+fn state(seat: &ringfence_orchestrator::Seat<crate::rig::Port>) -> &'static str {
+    seat.snapshot().unwrap().state
+}
+
+#[test]
+fn a_seat_waits_for_what_its_driver_misses() {
+    let rig = Rig::new(1, Preemption::Supported, Fair::default());
+    let context = Context::new();
+    let (signaller, fence) = Timeline::new("memory").signaller();
+    *context.missing.lock().unwrap() = Some(fence);
+    let config = SeatConfig {
+        checked: true,
+        ..SeatConfig::default()
+    };
+    let seat = rig.seat_with("waits", &context, config);
+    let queue = rig.queue(&seat, &[]);
+    let done = submit(&queue);
+    eventually("it is blocked", || state(&seat) == "blocked");
+    // It stands in nobody's way.
+    let (_, _, other) = rig.simple("other");
+    wait(&submit(&other));
+    assert!(done.wait_timeout(Duration::ZERO).is_err());
+    signaller.signal(Ok(()));
+    wait(&done);
+    // The second time the fence is there before anybody waits for it.
+    let (signaller, fence) = Timeline::new("memory").signaller();
+    signaller.signal(Ok(()));
+    wait(&submit(&other));
+    *context.missing.lock().unwrap() = Some(fence);
+    wait(&submit(&queue));
+}
+
+#[test]
+fn who_could_not_be_bound_waits_until_it_is_ready() {
+    let rig = Rig::new(1, Preemption::Supported, Fair::default());
+    *rig.slots.bind.lock().unwrap() = Manner::Fails;
+    let (_, seat, queue) = rig.simple("fails");
+    let done = submit(&queue);
+    eventually("it is blocked", || state(&seat) == "blocked");
+    *rig.slots.bind.lock().unwrap() = Manner::Prompt;
+    let (_, _, other) = rig.simple("other");
+    wait(&submit(&other));
+    assert!(done.wait_timeout(Duration::ZERO).is_err());
+    seat.ready().unwrap();
+    wait(&done);
+}
+
+#[test]
+fn a_slot_about_which_nobody_knows_is_left_alone() {
+    for manner in [Manner::Forgets, Manner::Panics] {
+        let rig = Rig::new(2, Preemption::Supported, Fair::default());
+        *rig.slots.bind.lock().unwrap() = manner;
+        let (_, seat, queue) = rig.simple("lost");
+        let done = submit(&queue);
+        eventually("it is lost", || state(&seat) == "lost");
+        *rig.slots.bind.lock().unwrap() = Manner::Prompt;
+        let (_, _, other) = rig.simple("other");
+        for _ in 0..5 {
+            wait(&submit(&other));
+        }
+        assert_eq!(rig.slots.most.load(Ordering::Relaxed), 1);
+        assert!(done.wait_timeout(Duration::ZERO).is_err());
+        assert!(rig.orchestrator.repaired(SlotId::new(1)).is_err());
+        rig.orchestrator.repaired(SlotId::new(0)).unwrap();
+        wait(&done);
+    }
+}
+
+#[test]
+fn a_device_that_does_not_answer_is_reported() {
+    let rig = Rig::new(1, Preemption::Supported, Fair::default());
+    *rig.slots.vacate.lock().unwrap() = Manner::Keeps;
+    rig.slots.works.store(false, Ordering::Release);
+    let (_, _, one) = rig.simple("one");
+    let first = submit(&one);
+    let (_, _, two) = rig.simple("two");
+    let second = submit(&two);
+    eventually("it is stuck", || {
+        rig.slots.stuck.load(Ordering::Relaxed) == 1
+    });
+    // The driver has helped itself, and answers.
+    *rig.slots.vacate.lock().unwrap() = Manner::Prompt;
+    rig.slots.works.store(true, Ordering::Release);
+    rig.slots.answer();
+    wait(&second);
+    wait(&first);
+    assert_eq!(rig.slots.stuck.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn after_a_reset_everybody_gets_a_slot_again() {
+    let rig = Rig::new(2, Preemption::Supported, Fair::default());
+    let queues: Vec<_> = (0..6).map(|n| rig.simple(&format!("q{n}"))).collect();
+    for (_, _, queue) in &queues {
+        wait(&submit(queue));
+    }
+    // All are idle: nobody moves meanwhile.
+    rig.slots.reset();
+    for (_, seat, _) in &queues {
+        seat.lost().unwrap();
+    }
+    for _ in 0..5 {
+        let fences: Vec<_> = queues.iter().map(|(_, _, queue)| submit(queue)).collect();
+        fences.iter().for_each(wait);
+    }
+}
