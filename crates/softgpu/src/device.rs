@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The device: its threads, and what the host's handles share.
 
+mod stats;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,6 +19,9 @@ use crate::interrupt::{HandlerGuard, Interrupt, Interrupts};
 use crate::memory::{allocate, Buffer, Memory, PageTable, WORD_BYTES};
 use crate::ring::Ring;
 use crate::sync::lock;
+
+pub(crate) use stats::Counters;
+pub use stats::GpuStats;
 
 /// What a reset of the whole device found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,50 +40,6 @@ pub struct Culprit {
     pub context: ContextId,
     /// The fence value of its job, if its stream named it.
     pub job: Option<u64>,
-}
-
-/// What a device has done since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GpuStats {
-    /// Fences written.
-    pub jobs: u64,
-    /// Contexts that faulted.
-    pub faults: u64,
-    /// Times a context came to a slot.
-    pub slot_switches: u64,
-    /// Resets of one context.
-    pub context_resets: u64,
-    /// Resets of the device.
-    pub device_resets: u64,
-    /// Resets, of either sort, that reported failure.
-    pub failed_resets: u64,
-    /// Interrupts delivered, whether or not a handler was there.
-    pub interrupts: u64,
-    /// Interrupt handlers that panicked.
-    pub handler_panics: u64,
-}
-
-#[derive(Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) jobs: Counter,
-    pub(crate) faults: Counter,
-    pub(crate) slot_switches: Counter,
-    pub(crate) context_resets: Counter,
-    pub(crate) device_resets: Counter,
-    pub(crate) failed_resets: Counter,
 }
 
 /// What firmware, interrupts and handles share.

@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Interrupts, and the thread that delivers them.
 
+mod handler;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::clock::now_ns;
 use crate::context::ContextId;
 use crate::fault::Fault;
 use crate::sync::lock;
+
+pub use handler::HandlerGuard;
+pub(crate) use handler::HandlerSlot;
 
 /// What the device tells the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,78 +54,6 @@ pub enum Interrupt {
     Removed,
 }
 
-type Handler = Box<dyn Fn(&Interrupt) + Send + Sync>;
-
-/// A handler and whether it may run.
-struct Cell {
-    handler: Handler,
-    state: Mutex<CellState>,
-    idle: Condvar,
-}
-
-#[derive(Default)]
-struct CellState {
-    removed: bool,
-    running: Option<ThreadId>,
-}
-
-impl Cell {
-    /// Runs the handler unless it has been removed. `None` if it panicked.
-    fn call(&self, interrupt: &Interrupt) -> Option<()> {
-        {
-            let mut state = lock(&self.state);
-            if state.removed {
-                return Some(());
-            }
-            state.running = Some(thread::current().id());
-        }
-        let result = catch_unwind(AssertUnwindSafe(|| (self.handler)(interrupt)));
-        lock(&self.state).running = None;
-        self.idle.notify_all();
-        result.ok()
-    }
-
-    fn remove(&self) {
-        let mut state = lock(&self.state);
-        state.removed = true;
-        let this = thread::current().id();
-        while state.running.is_some_and(|thread| thread != this) {
-            state = self
-                .idle
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// The place for one handler: a context's or the device's.
-#[derive(Default)]
-pub(crate) struct HandlerSlot(Mutex<Option<Arc<Cell>>>);
-
-impl HandlerSlot {
-    /// Installs `handler`; `None` if there is one.
-    pub(crate) fn install(self: &Arc<Self>, handler: Handler) -> Option<HandlerGuard> {
-        let mut place = lock(&self.0);
-        if place.is_some() {
-            return None;
-        }
-        let cell = Arc::new(Cell {
-            handler,
-            state: Mutex::default(),
-            idle: Condvar::new(),
-        });
-        *place = Some(Arc::clone(&cell));
-        Some(HandlerGuard {
-            slot: Arc::clone(self),
-            cell,
-        })
-    }
-
-    fn get(&self) -> Option<Arc<Cell>> {
-        lock(&self.0).clone()
-    }
-}
-
 /// A context's interrupt line. It is apart from the context so that an interrupt on its way does
 /// not keep the context's memory.
 pub(crate) struct Line {
@@ -159,36 +89,6 @@ impl Line {
 
     pub(crate) fn write_fence(&self, value: u64) {
         self.fence.store(value, Ordering::Release);
-    }
-}
-
-/// An installed interrupt handler. Dropping it removes the handler.
-///
-/// Removal waits for a call in progress: when it has returned, the handler does not run and never
-/// will again. The one exception is removal from within the handler itself, which cannot wait for
-/// itself; that call is the last.
-#[must_use = "dropping it removes the handler"]
-pub struct HandlerGuard {
-    slot: Arc<HandlerSlot>,
-    cell: Arc<Cell>,
-}
-
-impl HandlerGuard {
-    /// Removes the handler, as dropping does. May sleep.
-    pub fn remove(self) {}
-}
-
-impl Drop for HandlerGuard {
-    fn drop(&mut self) {
-        let removed = {
-            let mut place = lock(&self.slot.0);
-            match &*place {
-                Some(cell) if Arc::ptr_eq(cell, &self.cell) => place.take(),
-                _ => None,
-            }
-        };
-        self.cell.remove();
-        drop(removed);
     }
 }
 
