@@ -184,7 +184,7 @@ impl Firmware {
             match exec.step(&env) {
                 Step::Yield | Step::Wait => {}
                 Step::Empty if hosted => self.run_dry(slot, index),
-                Step::Empty => self.stand(slot, index, Standing::Idle, Why::Turn),
+                Step::Empty => self.idle(slot, index),
                 Step::Fault(fault) => self.fault(slot, index, fault),
                 Step::Died { silent, job } => {
                     self.culprit = Some(Culprit {
@@ -203,11 +203,11 @@ impl Firmware {
         busy
     }
 
-    /// Takes the context off its slot and puts it in `standing`.
-    fn stand(&mut self, slot: usize, index: usize, standing: Standing, why: Why) {
-        self.vacate(slot, why);
+    /// Takes the context off its slot because it has nothing to do.
+    fn idle(&mut self, slot: usize, index: usize) {
+        self.vacate(slot, Why::Turn);
         if let Some(exec) = self.contexts.get_mut(index).and_then(Option::as_mut) {
-            exec.stand(standing);
+            exec.stand(Standing::Idle);
         }
     }
 
@@ -219,9 +219,8 @@ impl Firmware {
         let shared = Arc::clone(&exec.shared);
         *lock(&shared.fault) = Some(fault);
         self.note(slot, now_ns(), SlotEventKind::Fault(fault));
-        let why = Why::Lost(LossCause::Fault(fault));
-        self.stand(slot, index, Standing::Faulted, why);
         self.device.counters.faults.add();
+        self.vacate(slot, Why::Lost(LossCause::Fault(fault)));
         let interrupt = Interrupt::Fault {
             context: shared.id,
             fault,

@@ -12,6 +12,7 @@ use crate::context::{ContextState, Shared};
 use crate::device::Device;
 use crate::fault::{Fault, FaultKind};
 use crate::observer::{Observer, SlotEventKind};
+use crate::slots::LossCause;
 use crate::sync::read;
 
 /// How much a context does before the next has its turn: words of simple work, a few
@@ -139,6 +140,17 @@ impl Exec {
         } else {
             Standing::Idle
         });
+    }
+
+    /// It has lost its slot.
+    pub(super) fn lose(&mut self, cause: LossCause) {
+        match cause {
+            LossCause::Fault(_) => self.stand(Standing::Faulted),
+            LossCause::ContextReset => self.stand(Standing::Resetting),
+            LossCause::Stopped | LossCause::Gone => self.shared.set_state(ContextState::Stopped),
+            // A dead firmware's contexts are on no slot, and one that is dropped is no more.
+            LossCause::DeviceReset | LossCause::Dropped => {}
+        }
     }
 
     /// Whether its ring is not empty: GET moves only when a command has ended.

@@ -150,10 +150,9 @@ impl Firmware {
         let Some(seat) = &mut self.slots[slot] else {
             return;
         };
-        let until = seat.switching();
-        if until.is_none_or(|until| until > now) {
+        let Some(until) = seat.switching().filter(|&until| until <= now) else {
             return;
-        }
+        };
         let Some(Tenancy::Switching { bind, .. }) = seat.tenancy.take() else {
             return;
         };
@@ -161,7 +160,9 @@ impl Firmware {
         let (index, began) = (seat.context, seat.from);
         self.arrive(slot, index);
         if let Some(seat) = &mut self.slots[slot] {
-            self.device.slots[slot].switched(seat.from.saturating_sub(began));
+            if until > began {
+                self.device.slots[slot].switched(seat.from.saturating_sub(began));
+            }
             seat.tenancy = bind.bound().map(|holder| Tenancy::Settled { holder });
         }
     }
@@ -220,17 +221,7 @@ impl Firmware {
         }
         seat.tenancy = Some(Tenancy::Leaving { holder, vacate });
         if free_to_go {
-            self.let_go(slot);
-        }
-    }
-
-    /// Takes the context that was asked to leave off `slot`.
-    fn let_go(&mut self, slot: usize) {
-        if let Some(exec) = self
-            .vacate(slot, Why::Asked)
-            .and_then(|index| self.exec_mut(index))
-        {
-            exec.stand_by();
+            self.vacate(slot, Why::Asked);
         }
     }
 
@@ -239,7 +230,7 @@ impl Firmware {
         let seat = self.slots[slot].as_ref();
         let tenancy = seat.and_then(|seat| seat.tenancy.as_ref());
         if tenancy.is_some_and(Tenancy::is_leaving) {
-            self.let_go(slot);
+            self.vacate(slot, Why::Asked);
         } else if let Some(exec) = self.exec_mut(index) {
             exec.wait = Wait::Doorbell;
         }

@@ -101,7 +101,7 @@ impl Firmware {
     }
 
     /// Takes the context on `slot` off it and returns its index. Where it stands then is for the
-    /// caller to say.
+    /// caller to say, if the firmware schedules.
     pub(super) fn vacate(&mut self, slot: usize, why: Why) -> Option<usize> {
         let seat = self.slots[slot].as_ref()?;
         let now = now_ns();
@@ -113,6 +113,12 @@ impl Firmware {
         let index = seat.context;
         if let Some(exec) = self.exec_mut(index) {
             exec.leave(now);
+            // Before anybody is told.
+            match why {
+                Why::Asked => exec.stand_by(),
+                Why::Lost(cause) => exec.lose(cause),
+                Why::Turn | Why::Death => {}
+            }
         }
         self.end_stay(slot, now, seat, why);
         Some(index)
