@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The device: its threads, and what the host's handles share.
 
+mod slots;
+mod stats;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,7 +19,11 @@ use crate::firmware::{Firmware, Inbox, Request};
 use crate::interrupt::{HandlerGuard, Interrupt, Interrupts};
 use crate::memory::{allocate, Buffer, Memory, PageTable, WORD_BYTES};
 use crate::ring::Ring;
+use crate::slots::{Scheduling, SlotKind};
 use crate::sync::lock;
+
+pub use stats::GpuStats;
+pub(crate) use stats::{Counters, SlotMeter};
 
 /// What a reset of the whole device found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,50 +44,6 @@ pub struct Culprit {
     pub job: Option<u64>,
 }
 
-/// What a device has done since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GpuStats {
-    /// Fences written.
-    pub jobs: u64,
-    /// Contexts that faulted.
-    pub faults: u64,
-    /// Times a context came to a slot.
-    pub slot_switches: u64,
-    /// Resets of one context.
-    pub context_resets: u64,
-    /// Resets of the device.
-    pub device_resets: u64,
-    /// Resets, of either sort, that reported failure.
-    pub failed_resets: u64,
-    /// Interrupts delivered, whether or not a handler was there.
-    pub interrupts: u64,
-    /// Interrupt handlers that panicked.
-    pub handler_panics: u64,
-}
-
-#[derive(Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) jobs: Counter,
-    pub(crate) faults: Counter,
-    pub(crate) slot_switches: Counter,
-    pub(crate) context_resets: Counter,
-    pub(crate) device_resets: Counter,
-    pub(crate) failed_resets: Counter,
-}
-
 /// What firmware, interrupts and handles share.
 pub(crate) struct Device {
     pub(crate) memory: Arc<Memory>,
@@ -88,6 +51,8 @@ pub(crate) struct Device {
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) injections: Arc<Injections>,
     pub(crate) counters: Counters,
+    pub(crate) scheduling: Scheduling,
+    pub(crate) slots: Box<[SlotMeter]>,
     /// In nanoseconds.
     answer_timeout: AtomicU64,
     device_resets: Arc<Mailbox<Option<DeviceResetReport>>>,
@@ -120,7 +85,7 @@ impl Device {
     }
 
     /// Why a device that is stopped does not answer.
-    fn absence(&self) -> GpuError {
+    pub(crate) fn absence(&self) -> GpuError {
         if self.is_gone() {
             GpuError::Gone
         } else {
@@ -130,7 +95,14 @@ impl Device {
 
     /// Sends a request.
     pub(crate) fn send(&self, request: Request) -> Result<(), GpuError> {
-        self.inbox.send(request).map_err(|_| self.absence())
+        match self.inbox.send(request) {
+            Ok(()) => Ok(()),
+            Err(Request::Bind { duty, .. } | Request::Vacate { duty, .. }) => {
+                duty.take_back();
+                Err(self.absence())
+            }
+            Err(_) => Err(self.absence()),
+        }
     }
 
     /// Sends a request that will be answered in a mailbox made beforehand, and waits for the answer.
@@ -146,6 +118,11 @@ impl Device {
             Err(GpuError::NotResponding) if self.inbox.is_stopped() => Err(self.absence()),
             answered => answered,
         }
+    }
+
+    /// Whether the host puts contexts on slots.
+    pub(crate) fn is_host_scheduled(&self) -> bool {
+        matches!(self.scheduling, Scheduling::Host { .. })
     }
 
     /// Takes a context out of the firmware and waits until it is out.
@@ -193,6 +170,8 @@ impl Gpu {
             interrupts: Arc::default(),
             injections: Arc::default(),
             counters: Counters::default(),
+            scheduling: config.scheduling,
+            slots: config.kinds().iter().copied().map(SlotMeter::new).collect(),
             answer_timeout: AtomicU64::new(nanoseconds(config.answer_timeout)),
             device_resets: Arc::default(),
             pings: Arc::default(),
@@ -221,7 +200,9 @@ impl Gpu {
 
     /// Stops the device, whatever it is doing. When it has returned, nothing executes and no
     /// interrupt handler runs (but the caller, if it is one). Interrupts not yet delivered are
-    /// dropped. May be called more than once; of calls at the same time only one waits. Sleeps.
+    /// dropped; requests for slots are [answered](crate::SlotAnswer) before it returns, unless one of
+    /// the device's own threads calls it. May be called more than once; of calls at the same time
+    /// only one waits. Sleeps.
     pub fn stop(&self) {
         let _ = self.device.inbox.send(Request::Stop);
         self.device.interrupts.stop();
@@ -238,6 +219,7 @@ impl Gpu {
     /// doorbells do nothing, what was not delivered of its interrupts is lost, and its memory can be
     /// neither read nor written. What contexts and buffers take is given back when they are dropped.
     /// If `announced`, the handler of the device is told [`Removed`](Interrupt::Removed), by the bus.
+    /// Requests for slots are [answered](crate::SlotAnswer) with [`GpuError::Gone`].
     /// Does not wait: the firmware may still finish what it has in hand, which nobody sees.
     pub fn unplug(&self, announced: bool) {
         self.device.unplug(announced);
@@ -255,6 +237,10 @@ impl Gpu {
     ///
     /// [`GpuError::Invalid`], [`GpuError::OutOfMemory`], [`GpuError::Stopped`], [`GpuError::Gone`].
     pub fn create_context(&self, ring_words: usize) -> Result<Context, GpuError> {
+        self.create(ring_words, None)
+    }
+
+    fn create(&self, ring_words: usize, kind: Option<SlotKind>) -> Result<Context, GpuError> {
         if !ring_words.is_power_of_two() || ring_words < 16 {
             return Err(GpuError::Invalid(
                 "a ring has a power of two of words, at least 16",
@@ -274,7 +260,7 @@ impl Gpu {
         device.inbox.make_room(index);
         let ring = Ring::new(buffer, ring_words);
         let page_table = PageTable::new(device.memory.page_bytes());
-        let shared = Arc::new(Shared::new(id, index, ring, page_table));
+        let shared = Arc::new(Shared::new(id, index, ring, page_table, kind));
         device.send(Request::Attach(Arc::clone(&shared)))?;
         Ok(Context::new(shared, Arc::clone(device)))
     }

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Interrupts, and the thread that delivers them.
 
+mod handler;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use crate::clock::now_ns;
 use crate::context::ContextId;
 use crate::fault::Fault;
+use crate::slots::Word;
 use crate::sync::lock;
+
+pub use handler::HandlerGuard;
+pub(crate) use handler::HandlerSlot;
 
 /// What the device tells the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,78 +55,6 @@ pub enum Interrupt {
     Removed,
 }
 
-type Handler = Box<dyn Fn(&Interrupt) + Send + Sync>;
-
-/// A handler and whether it may run.
-struct Cell {
-    handler: Handler,
-    state: Mutex<CellState>,
-    idle: Condvar,
-}
-
-#[derive(Default)]
-struct CellState {
-    removed: bool,
-    running: Option<ThreadId>,
-}
-
-impl Cell {
-    /// Runs the handler unless it has been removed. `None` if it panicked.
-    fn call(&self, interrupt: &Interrupt) -> Option<()> {
-        {
-            let mut state = lock(&self.state);
-            if state.removed {
-                return Some(());
-            }
-            state.running = Some(thread::current().id());
-        }
-        let result = catch_unwind(AssertUnwindSafe(|| (self.handler)(interrupt)));
-        lock(&self.state).running = None;
-        self.idle.notify_all();
-        result.ok()
-    }
-
-    fn remove(&self) {
-        let mut state = lock(&self.state);
-        state.removed = true;
-        let this = thread::current().id();
-        while state.running.is_some_and(|thread| thread != this) {
-            state = self
-                .idle
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-}
-
-/// The place for one handler: a context's or the device's.
-#[derive(Default)]
-pub(crate) struct HandlerSlot(Mutex<Option<Arc<Cell>>>);
-
-impl HandlerSlot {
-    /// Installs `handler`; `None` if there is one.
-    pub(crate) fn install(self: &Arc<Self>, handler: Handler) -> Option<HandlerGuard> {
-        let mut place = lock(&self.0);
-        if place.is_some() {
-            return None;
-        }
-        let cell = Arc::new(Cell {
-            handler,
-            state: Mutex::default(),
-            idle: Condvar::new(),
-        });
-        *place = Some(Arc::clone(&cell));
-        Some(HandlerGuard {
-            slot: Arc::clone(self),
-            cell,
-        })
-    }
-
-    fn get(&self) -> Option<Arc<Cell>> {
-        lock(&self.0).clone()
-    }
-}
-
 /// A context's interrupt line. It is apart from the context so that an interrupt on its way does
 /// not keep the context's memory.
 pub(crate) struct Line {
@@ -135,6 +66,8 @@ pub(crate) struct Line {
     pending: AtomicBool,
     /// The highest fence value that the handler has been told and has returned from.
     handled: AtomicU64,
+    /// The context has asked for a slot, or to leave it, and has not been answered.
+    pub(crate) asked: AtomicBool,
 }
 
 impl Line {
@@ -145,6 +78,7 @@ impl Line {
             fence: AtomicU64::new(0),
             pending: AtomicBool::new(false),
             handled: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
         }
     }
 
@@ -162,46 +96,13 @@ impl Line {
     }
 }
 
-/// An installed interrupt handler. Dropping it removes the handler.
-///
-/// Removal waits for a call in progress: when it has returned, the handler does not run and never
-/// will again. The one exception is removal from within the handler itself, which cannot wait for
-/// itself; that call is the last.
-#[must_use = "dropping it removes the handler"]
-pub struct HandlerGuard {
-    slot: Arc<HandlerSlot>,
-    cell: Arc<Cell>,
-}
-
-impl HandlerGuard {
-    /// Removes the handler, as dropping does. May sleep.
-    pub fn remove(self) {}
-}
-
-impl Drop for HandlerGuard {
-    fn drop(&mut self) {
-        let removed = {
-            let mut place = lock(&self.slot.0);
-            match &*place {
-                Some(cell) if Arc::ptr_eq(cell, &self.cell) => place.take(),
-                _ => None,
-            }
-        };
-        self.cell.remove();
-        drop(removed);
-    }
-}
-
 /// An interrupt on its way.
-struct Pending {
-    slot: Arc<HandlerSlot>,
-    what: What,
-}
-
-enum What {
+enum Pending {
     /// The newest fence value of the context, whatever it is on delivery.
     Fence(Arc<Line>),
-    Exactly(Interrupt),
+    Exactly(Arc<HandlerSlot>, Interrupt),
+    /// An answer, which is never dropped.
+    Word(Word),
 }
 
 #[derive(Default)]
@@ -212,6 +113,15 @@ struct State {
     stop: bool,
     /// The device is gone: what is raised from now on is lost.
     gone: bool,
+    /// The thread has ended: nobody takes anything out of the queue any more.
+    ended: bool,
+}
+
+impl State {
+    /// Whether interrupts are lost. Answers are not.
+    fn loses(&self) -> bool {
+        self.gone || self.ended
+    }
 }
 
 /// The interrupt controller: raised anywhere, delivered one at a time by one thread.
@@ -231,18 +141,11 @@ impl Interrupts {
         if line.pending.swap(true, Ordering::AcqRel) {
             return;
         }
-        let slot = Arc::clone(&line.handler);
-        self.push(Pending {
-            slot,
-            what: What::Fence(Arc::clone(line)),
-        });
+        self.push(Pending::Fence(Arc::clone(line)));
     }
 
     pub(crate) fn raise(&self, slot: &Arc<HandlerSlot>, interrupt: Interrupt) {
-        self.push(Pending {
-            slot: Arc::clone(slot),
-            what: What::Exactly(interrupt),
-        });
+        self.push(Pending::Exactly(Arc::clone(slot), interrupt));
     }
 
     /// Raises `interrupt` when `delay` has gone by.
@@ -254,12 +157,9 @@ impl Interrupts {
     ) {
         let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         let due = now_ns().saturating_add(delay);
-        let pending = Pending {
-            slot: Arc::clone(slot),
-            what: What::Exactly(interrupt),
-        };
+        let pending = Pending::Exactly(Arc::clone(slot), interrupt);
         let mut state = lock(&self.state);
-        if state.gone {
+        if state.loses() {
             return;
         }
         state.late.push((due, pending));
@@ -269,7 +169,7 @@ impl Interrupts {
 
     fn push(&self, pending: Pending) {
         let mut state = lock(&self.state);
-        if state.gone {
+        if state.loses() {
             return;
         }
         state.queue.push_back(pending);
@@ -277,23 +177,41 @@ impl Interrupts {
         self.raised.notify_one();
     }
 
-    /// Drops what has not been delivered and whatever may be raised later; only the device's own
-    /// handler is told, if `announced`.
+    /// Has an answer delivered, exactly once, whatever becomes of the device. No lock may be held.
+    pub(crate) fn answer(&self, word: Word) {
+        let mut state = lock(&self.state);
+        if state.ended {
+            drop(state);
+            self.tell(word);
+            return;
+        }
+        state.queue.push_back(Pending::Word(word));
+        drop(state);
+        self.raised.notify_one();
+    }
+
+    fn tell(&self, word: Word) {
+        if word.deliver().is_none() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops interrupts that have not been delivered and whatever may be raised later; only the
+    /// device's own handler is told, if `announced`. Answers are delivered all the same.
     pub(crate) fn cut(&self, announced: bool) {
         let mut state = lock(&self.state);
         state.gone = true;
-        let left = (
-            std::mem::take(&mut state.queue),
-            std::mem::take(&mut state.late),
-        );
+        let late = std::mem::take(&mut state.late);
+        let (answers, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut state.queue)
+            .into_iter()
+            .partition(|pending| matches!(pending, Pending::Word(_)));
+        state.queue = answers;
         if announced {
-            state.queue.push_back(Pending {
-                slot: Arc::clone(&self.device),
-                what: What::Exactly(Interrupt::Removed),
-            });
+            let removed = Pending::Exactly(Arc::clone(&self.device), Interrupt::Removed);
+            state.queue.push_back(removed);
         }
         drop(state);
-        drop(left);
+        drop((late, left));
         self.raised.notify_one();
     }
 
@@ -303,38 +221,52 @@ impl Interrupts {
         self.raised.notify_one();
     }
 
-    /// Delivers interrupts until [`stop`](Self::stop).
+    /// Delivers interrupts until [`stop`](Self::stop), and then the answers that are left.
     pub(crate) fn run(&self) {
         while let Some(pending) = self.next() {
-            let (interrupt, line) = match pending.what {
-                What::Exactly(interrupt) => (interrupt, None),
-                What::Fence(line) => {
+            match pending {
+                Pending::Word(word) => self.tell(word),
+                Pending::Exactly(slot, interrupt) => self.call(&slot, &interrupt),
+                Pending::Fence(line) => {
                     // First the flag, then the value: a fence written in between raises again.
                     line.pending.swap(false, Ordering::AcqRel);
+                    let value = line.fence_value();
                     let reached = Interrupt::FenceReached {
                         context: line.context,
-                        value: line.fence_value(),
+                        value,
                     };
-                    (reached, Some(line))
+                    self.call(&line.handler, &reached);
+                    line.handled.fetch_max(value, Ordering::AcqRel);
                 }
-            };
-            self.delivered.fetch_add(1, Ordering::Relaxed);
-            if let Some(cell) = pending.slot.get() {
-                if cell.call(&interrupt).is_none() {
-                    self.panics.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            if let (Some(line), Interrupt::FenceReached { value, .. }) = (line, interrupt) {
-                line.handled.fetch_max(value, Ordering::AcqRel);
             }
         }
+        while let Some(pending) = self.next_left() {
+            match pending {
+                Pending::Word(word) => self.tell(word),
+                interrupt => drop(interrupt),
+            }
+        }
+    }
+
+    fn call(&self, slot: &Arc<HandlerSlot>, interrupt: &Interrupt) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+        if let Some(cell) = slot.get() {
+            if cell.call(interrupt).is_none() {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What is left when interrupts are no longer delivered; `None` at the end, from which on who
+    /// has an answer delivers it.
+    fn next_left(&self) -> Option<Pending> {
         let mut state = lock(&self.state);
-        let left = (
-            std::mem::take(&mut state.queue),
-            std::mem::take(&mut state.late),
-        );
+        let next = state.queue.pop_front();
+        state.ended = next.is_none();
+        let late = std::mem::take(&mut state.late);
         drop(state);
-        drop(left);
+        drop(late);
+        next
     }
 
     /// Sleeps until there is an interrupt to deliver; `None` when stopped.
