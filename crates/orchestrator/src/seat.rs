@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use ringfence::irq::IrqLock;
 use ringfence::{Gate, GateControl, GateReport};
@@ -66,6 +66,13 @@ impl<V: SlotDevice> Seat<V> {
         Arc::clone(&self.holder) as Arc<dyn Gate>
     }
 
+    /// A handle that does not keep the seat: for a driver to keep with its context.
+    pub fn downgrade(&self) -> WeakSeat<V> {
+        WeakSeat {
+            holder: Arc::downgrade(&self.holder),
+        }
+    }
+
     pub(crate) fn id(&self) -> SeatId {
         self.holder.entry.id
     }
@@ -124,6 +131,33 @@ impl<V: SlotDevice> Seat<V> {
     pub fn snapshot(&self) -> Result<SeatSnapshot, SeatError> {
         let view = self.holder.shared.view(self.id()).ok_or(SeatError)?;
         Ok(SeatSnapshot::new(&view, &self.holder.entry))
+    }
+}
+
+/// A seat that may be gone: [`Seat::downgrade`].
+pub struct WeakSeat<V: SlotDevice> {
+    holder: Weak<Holder<V>>,
+}
+
+impl<V: SlotDevice> Clone for WeakSeat<V> {
+    fn clone(&self) -> Self {
+        Self {
+            holder: Weak::clone(&self.holder),
+        }
+    }
+}
+
+impl<V: SlotDevice> fmt::Debug for WeakSeat<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakSeat").finish_non_exhaustive()
+    }
+}
+
+impl<V: SlotDevice> WeakSeat<V> {
+    /// The seat, if something keeps it.
+    pub fn upgrade(&self) -> Option<Seat<V>> {
+        let holder = self.holder.upgrade()?;
+        Some(Seat { holder })
     }
 }
 

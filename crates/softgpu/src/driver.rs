@@ -51,11 +51,13 @@ mod batch;
 mod device;
 mod recovery;
 mod ring;
+mod slots;
 mod space;
 mod station;
 
 pub use batch::{Batch, Kept};
 pub use device::{Reset, SoftConfig, SoftDevice};
+pub use slots::{SoftSeat, SoftSlots};
 pub use space::{SoftBuffer, SoftContext};
 pub use station::Recoveries;
 

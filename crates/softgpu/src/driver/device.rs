@@ -57,7 +57,7 @@ impl SoftConfig {
 pub struct SoftDevice {
     /// Hear of the firmware's death and of the device's.
     _handlers: Vec<HandlerGuard>,
-    station: Arc<Station>,
+    pub(super) station: Arc<Station>,
     scope: Device,
 }
 

@@ -83,6 +83,15 @@ impl Rig {
             .expect("the first driver")
             .patience(patience)
             .rest(rest);
+        self.lane_with(context, driver, builder)
+    }
+
+    pub(crate) fn lane_with(
+        &self,
+        context: Arc<SoftContext>,
+        driver: SoftDriver,
+        builder: Builder,
+    ) -> Lane {
         let builder = builder.capacity(ROOM as usize);
         let queue = self
             .soft
@@ -105,6 +114,12 @@ impl Rig {
     /// Unbinds, drops everything, and looks for what is left.
     #[track_caller]
     pub(crate) fn end(self, lanes: Vec<Lane>) {
+        self.end_after(lanes, || {});
+    }
+
+    /// As [`Rig::end`], with something to be done when the queues are dropped.
+    #[track_caller]
+    pub(crate) fn end_after(self, lanes: Vec<Lane>, last: impl FnOnce()) {
         self.soft.stop().expect("not from a callback");
         let held: Vec<_> = lanes.iter().map(|lane| Arc::clone(&lane.held)).collect();
         for lane in &lanes {
@@ -112,6 +127,7 @@ impl Rig {
             lane.queue.check_invariants().expect("core is sound");
         }
         drop(lanes);
+        last();
         // A worker may be dropping its last payload: that is no callback of the driver's.
         until("all payloads to be dropped", || {
             held.iter().all(|held| Arc::strong_count(held) == 1)

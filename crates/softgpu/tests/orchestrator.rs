@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The driver on a device whose slots an orchestrator gives away.
+
+mod common;
+#[path = "driver/rig.rs"]
+mod rig;
+
+use std::time::Duration;
+
+use common::told::hosted_config;
+use common::{until, PATIENCE};
+use rig::{all_well, ended, Lane, Rig};
+use ringfence::section::CheckedAllocator;
+use ringfence::{Errno, Queue, Rest};
+use ringfence_orchestrator::{
+    Client, Fair, FairConfig, Kinds, Orchestrator, Priority, Seat, SeatConfig,
+};
+use ringfence_softgpu::driver::{Reset, SoftDriver, SoftSlots};
+use ringfence_softgpu::{Command, GpuConfig, Injection, Scheduling, SlotKind, When};
+
+// Debug builds abort when a callback allocates.
+#[global_allocator]
+static ALLOCATOR: CheckedAllocator = CheckedAllocator::system();
+
+/// A time after which only what hangs is asked about.
+const SHORT: Duration = Duration::from_millis(200);
+
+struct Hosted {
+    rig: Rig,
+    orchestrator: Orchestrator<SoftSlots>,
+    client: Client,
+}
+
+/// A lane on a seat.
+struct Place {
+    lane: Lane,
+    seat: Seat<SoftSlots>,
+}
+
+impl Hosted {
+    fn new(config: GpuConfig, standby: usize, reset: Reset) -> Self {
+        let rig = Rig::standing_by(config, standby, reset);
+        let policy = Fair::new(FairConfig {
+            slice: Duration::from_millis(1),
+            ..FairConfig::default()
+        });
+        let orchestrator = rig
+            .soft
+            .orchestrator("soft")
+            .expect("the host schedules")
+            .policy(policy)
+            .patience(Some(Duration::from_millis(100)))
+            .build(&rig.pool)
+            .expect("there are slots");
+        Self {
+            client: orchestrator.client("test"),
+            rig,
+            orchestrator,
+        }
+    }
+
+    fn place(&self, timeout: Duration, config: SeatConfig) -> Place {
+        let soft = &self.rig.soft;
+        let context = soft.create_context(4096).expect("a context");
+        let driver = soft.driver(&context, 64).expect("the first driver");
+        let driver = driver.patience(timeout).rest(Rest::Replay);
+        let seat = soft
+            .seat(&self.orchestrator, "lane", config, &self.client, &driver)
+            .expect("such slots");
+        let builder = Queue::<SoftDriver>::builder("lane")
+            .timeout(timeout)
+            .bypass(true)
+            .gate(seat.gate());
+        let lane = self.rig.lane_with(context, driver, builder);
+        Place { lane, seat }
+    }
+
+    fn places(&self, count: usize, timeout: Duration) -> Vec<Place> {
+        let place = |_| self.place(timeout, SeatConfig::default());
+        (0..count).map(place).collect()
+    }
+
+    fn end(self, places: Vec<Place>) {
+        let (lanes, seats): (Vec<_>, Vec<_>) = places
+            .into_iter()
+            .map(|place| (place.lane, place.seat))
+            .unzip();
+        let orchestrator = self.orchestrator;
+        self.rig.end_after(lanes, || {
+            until("all seats to go", || {
+                orchestrator.snapshot().seats.is_empty()
+            });
+            drop((seats, orchestrator));
+        });
+    }
+}
+
+fn rounds(places: &[Place], rounds: u32) {
+    for _ in 0..rounds {
+        let jobs: Vec<_> = places
+            .iter()
+            .flat_map(|place| place.lane.fills(0..20))
+            .collect();
+        all_well(&jobs);
+    }
+    places.iter().for_each(|place| place.lane.check(0..20));
+}
+
+#[test]
+fn many_queues_do_their_work_on_few_slots() {
+    for preemption in [true, false] {
+        let hosted = Hosted::new(hosted_config(2, preemption), 0, Reset::Queue);
+        let places = hosted.places(10, PATIENCE);
+        rounds(&places, 5);
+        let usage = hosted.orchestrator.usage(&hosted.client);
+        assert!(usage.stats.stays >= 10);
+        assert!(!usage.stats.measured.is_zero());
+        hosted.end(places);
+    }
+}
+
+#[test]
+fn long_jobs_are_preempted_and_still_right() {
+    let hosted = Hosted::new(hosted_config(1, true), 0, Reset::Queue);
+    let places = hosted.places(3, PATIENCE);
+    let spin = Command::Spin { ns: 20_000_000 };
+    let mut jobs: Vec<_> = places
+        .iter()
+        .map(|place| place.lane.submit(&[spin, place.lane.fill(0), spin]))
+        .collect();
+    jobs.extend(places.iter().flat_map(|place| place.lane.fills(1..10)));
+    all_well(&jobs);
+    places.iter().for_each(|place| place.lane.check(0..10));
+    for place in &places {
+        let snapshot = place.seat.snapshot().expect("its queue is alive");
+        assert!(snapshot.preemptions > 2, "{snapshot:?}");
+    }
+    hosted.end(places);
+}
+
+#[test]
+fn queues_stay_on_slots_of_their_kinds() {
+    let config = GpuConfig {
+        slots: 3,
+        slot_kinds: vec![SlotKind::Compute, SlotKind::Copy, SlotKind::Render],
+        ..hosted_config(3, true)
+    };
+    let hosted = Hosted::new(config, 0, Reset::Queue);
+    let place = |kinds| {
+        let config = SeatConfig {
+            kinds,
+            ..SeatConfig::default()
+        };
+        hosted.place(PATIENCE, config)
+    };
+    let copy = Kinds::from(SlotKind::Copy);
+    let render = Kinds::from(SlotKind::Render);
+    let places = vec![
+        place(copy),
+        place(copy),
+        place(render),
+        place(copy.union(render)),
+    ];
+    rounds(&places, 3);
+    let snapshot = hosted.orchestrator.snapshot();
+    assert_eq!(snapshot.slots[0].binds, 0, "{snapshot}");
+    assert_eq!(snapshot.slots[0].engine, "compute");
+    let usage = hosted.orchestrator.usage(&hosted.client).to_string();
+    assert!(usage.contains("drm-engine-copy:\t"), "{usage}");
+    hosted.end(places);
+}
+
+#[test]
+fn groups_are_resident_together() {
+    let hosted = Hosted::new(hosted_config(3, true), 0, Reset::Queue);
+    let others = hosted.places(4, PATIENCE);
+    let pair = hosted.places(2, PATIENCE);
+    hosted
+        .orchestrator
+        .group(&[&pair[0].seat, &pair[1].seat])
+        .expect("three slots");
+    let noise: Vec<_> = (0..10)
+        .flat_map(|_| others.iter().flat_map(|place| place.lane.fills(0..5)))
+        .collect();
+    // The second waits, on the hardware, for what the first does after: without the second beside it
+    // the first would never get there, nor the other way round.
+    for round in 1..20 {
+        let (one, two) = (&pair[0].lane, &pair[1].lane);
+        let first = one.submit(&[one.gate(round), one.fill(0)]);
+        let second = two.submit(&[Command::Spin { ns: 100_000 }, two.fill(0)]);
+        assert_eq!(ended(&second), Ok(()));
+        one.open(round);
+        assert_eq!(ended(&first), Ok(()));
+    }
+    all_well(&noise);
+    let mut places = others;
+    places.extend(pair);
+    hosted.end(places);
+}
+
+#[test]
+fn a_hang_costs_its_own_queue_only() {
+    for stuck in [false, true] {
+        for reset in [Reset::Queue, Reset::Device] {
+            let hosted = Hosted::new(hosted_config(2, true), 0, reset);
+            let hanging = hosted.place(SHORT, SeatConfig::default());
+            let others = hosted.places(4, PATIENCE);
+            if stuck {
+                hanging
+                    .lane
+                    .inject(Injection::StuckPreemption, When::Nth(2));
+            }
+            let before = hanging.lane.fills(0..3);
+            let guilty = hanging.lane.submit(&[Command::Hang]);
+            let after = hanging.lane.fills(4..10);
+            let innocent: Vec<_> = others
+                .iter()
+                .flat_map(|place| place.lane.fills(0..20))
+                .collect();
+            all_well(&before);
+            assert_eq!(ended(&guilty), Err(Errno::ETIME));
+            all_well(&after);
+            all_well(&innocent);
+            hanging.lane.check(4..10);
+            others.iter().for_each(|place| place.lane.check(0..20));
+            let mut places = others;
+            places.push(hanging);
+            hosted.end(places);
+        }
+    }
+}
+
+#[test]
+fn everybody_comes_back_after_resets_deaths_and_a_move() {
+    let hosted = Hosted::new(hosted_config(2, true), 1, Reset::Queue);
+    let places = hosted.places(6, PATIENCE * 2);
+    for round in 0..4 {
+        let jobs: Vec<_> = places
+            .iter()
+            .flat_map(|place| place.lane.fills(0..20))
+            .collect();
+        match round {
+            0 => hosted.rig.soft.request_reset(),
+            1 => {
+                let death = Injection::FirmwareDeath { silent: false };
+                let gpu = hosted.rig.soft.gpu();
+                gpu.inject(death, When::Now).expect("possible");
+            }
+            2 => hosted.rig.soft.request_migration(),
+            _ => hosted.rig.soft.request_reset(),
+        }
+        all_well(&jobs);
+    }
+    rounds(&places, 2);
+    hosted.end(places);
+}
+
+#[test]
+fn a_device_that_is_pulled_out_ends_everything() {
+    let hosted = Hosted::new(hosted_config(2, true), 0, Reset::Queue);
+    let places = hosted.places(6, PATIENCE * 2);
+    let jobs: Vec<_> = places
+        .iter()
+        .flat_map(|place| place.lane.fills(0..20))
+        .collect();
+    hosted.rig.soft.gpu().unplug(true);
+    for job in &jobs {
+        let _well_or_not = ended(job);
+    }
+    hosted.end(places);
+}
+
+#[test]
+fn a_compositor_is_prompt_beside_hogs() {
+    let hosted = Hosted::new(hosted_config(1, true), 0, Reset::Queue);
+    let hogs = hosted.places(4, PATIENCE);
+    let high = SeatConfig {
+        priority: Priority::High,
+        ..SeatConfig::default()
+    };
+    let compositor = hosted.place(PATIENCE, high);
+    let spin = Command::Spin { ns: 10_000_000 };
+    let noise: Vec<_> = (0..10)
+        .flat_map(|_| hogs.iter().map(|place| place.lane.submit(&[spin])))
+        .collect();
+    for place in 0..10 {
+        let frame = compositor.lane.submit(&[compositor.lane.fill(place)]);
+        assert_eq!(ended(&frame), Ok(()));
+    }
+    // 400 ms of hogs' work stood in line before the first frame.
+    assert!(!noise[noise.len() - 1].is_signaled());
+    compositor.lane.check(0..10);
+    all_well(&noise);
+    let mut places = hogs;
+    places.push(compositor);
+    hosted.end(places);
+}
+
+#[test]
+fn firmware_that_schedules_has_no_slots_to_give() {
+    let rig = Rig::new(2);
+    assert_eq!(rig.soft.gpu().scheduling(), Scheduling::Firmware);
+    assert!(rig.soft.slots().is_none());
+    rig.end(Vec::new());
+}
