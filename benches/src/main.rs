@@ -9,6 +9,7 @@ mod jobs;
 mod measure;
 mod memory;
 mod others;
+mod picks;
 mod simulation;
 
 use clap::Parser;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 use crate::jobs::{Bypass, Worker};
 use crate::measure::{compare, cpu_ns, Ratio};
 use crate::others::{Channel, Floor, Tasks};
+use crate::picks::Picks;
 use crate::simulation::{Modelled, Simulated};
 
 #[global_allocator]
@@ -51,6 +53,7 @@ fn main() -> Result<(), rustix::io::Errno> {
     sched_setaffinity(None, &one_cpu)?;
     measure_single(&mut report, "");
     measure_many(&mut report);
+    measure_picks(&mut report);
     measure_simulator(&mut report);
     sched_setaffinity(None, &all_cpus)?;
     measure_single(&mut report, "_2cpu");
@@ -93,6 +96,20 @@ fn measure_many(report: &mut Report<'_>) {
         let (mut many, mut one) = (Worker::new(MANY), Worker::new(1));
         compare(rounds, 4_000, |n| many.run(n), |n| one.run(n))
     });
+}
+
+/// The next queue for a slot, of many queues and of few.
+fn measure_picks(report: &mut Report<'_>) {
+    for (name, many) in [
+        ("picks_100_over_10", 100),
+        ("picks_1k_over_10", 1_000),
+        ("picks_10k_over_10", MANY),
+    ] {
+        report.ratio(name, |rounds| {
+            let (mut many, mut few) = (Picks::new(many), Picks::new(10));
+            compare(rounds, 2_000, |n| many.run(n), |n| few.run(n))
+        });
+    }
 }
 
 /// An operation of the simulator, on several queues and a device, against one of the plain model, on

@@ -31,16 +31,37 @@ const REQUIRED: [&str; 2] = [
     "#![forbid(unsafe_code)]",
 ];
 
+/// The crates that decide, with what each may depend on: the queue's knows nobody, the
+/// orchestrator's knows the queue's, and no crate of the queue knows the orchestrator.
+const CORES: [(&str, &str, &[&str]); 2] = [
+    ("crates/core", "ringfence-core", &[]),
+    (
+        "crates/orchestrator-core",
+        "ringfence-orchestrator-core",
+        &["ringfence-core"],
+    ),
+];
+
 pub(crate) fn check() -> Result<(), Failed> {
-    let core = root().join("crates/core");
-    let complaints = sources(&core)?;
-    if !complaints.is_empty() {
-        return Err(Failed(complaints.join("\n  ")));
+    for (folder, package, others) in CORES {
+        let complaints = sources(&root().join(folder))?;
+        if !complaints.is_empty() {
+            return Err(Failed(complaints.join("\n  ")));
+        }
+        println!("xtask: the sources of {package} are pure");
+        let found = dependencies(package)?;
+        if found != others {
+            return Err(Failed(format!("{package} depends on {found:?}")));
+        }
+        println!("xtask: {package} depends on {others:?} and nothing else");
+        bare_builds(package)?;
     }
-    println!("xtask: core's sources are pure");
-    no_dependency()?;
-    println!("xtask: core depends on nothing");
-    bare_builds()
+    let queue = dependencies("ringfence")?;
+    if let Some(found) = queue.iter().find(|name| name.contains("orchestrator")) {
+        return Err(Failed(format!("the queue's host depends on {found}")));
+    }
+    println!("xtask: the queue knows no orchestrator");
+    Ok(())
 }
 
 fn sources(core: &Path) -> Result<Vec<String>, Failed> {
@@ -48,7 +69,7 @@ fn sources(core: &Path) -> Result<Vec<String>, Failed> {
     let lib = read(&core.join("src/lib.rs"))?;
     for required in REQUIRED {
         if !lib.lines().any(|line| line.trim() == required) {
-            complaints.push(format!("crates/core/src/lib.rs: no {required}"));
+            complaints.push(format!("{}/src/lib.rs: no {required}", core.display()));
         }
     }
     let mut files = Vec::new();
@@ -115,13 +136,14 @@ fn read(path: &Path) -> Result<String, Failed> {
     fs::read_to_string(path).map_err(|error| Failed(format!("{}: {error}", path.display())))
 }
 
-/// Cargo's own opinion, for all platforms and features, tests' needs apart.
-fn no_dependency() -> Result<(), Failed> {
+/// What a package depends on, in cargo's own opinion: for all platforms and features, tests' needs
+/// apart.
+fn dependencies(package: &str) -> Result<Vec<String>, Failed> {
     let args = [
         "tree",
         "--locked",
         "--package",
-        "ringfence-core",
+        package,
         "--edges",
         "normal,build",
         "--target",
@@ -129,20 +151,23 @@ fn no_dependency() -> Result<(), Failed> {
         "--all-features",
         "--prefix",
         "none",
+        "--no-dedupe",
     ];
     let tree = output(cargo_step(&args))?;
-    let crates: Vec<&str> = tree
+    let mut names = tree
         .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    match crates.as_slice() {
-        [core] if core.starts_with("ringfence-core ") => Ok(()),
-        other => Err(Failed(format!("core depends on something: {other:?}"))),
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned));
+    if names.next().as_deref() != Some(package) {
+        return Err(Failed(format!("cargo does not begin with {package}")));
     }
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
 }
 
-/// Builds core where there is no std to be had, for each such target that is installed.
-fn bare_builds() -> Result<(), Failed> {
+/// Builds a core where there is no std to be had, for each such target that is installed.
+fn bare_builds(package: &str) -> Result<(), Failed> {
     let sysroot = output(Step::new("rustc").args(["--print", "sysroot"]))?;
     let libraries = Path::new(sysroot.trim()).join("lib/rustlib");
     let mut bare: Vec<String> = fs::read_dir(&libraries)
@@ -162,7 +187,7 @@ fn bare_builds() -> Result<(), Failed> {
             "build",
             "--locked",
             "--package",
-            "ringfence-core",
+            package,
             "--target",
             &target,
         ])?;
@@ -193,7 +218,9 @@ mod tests {
 
     #[test]
     fn core_is_pure() {
-        assert_eq!(sources(&root().join("crates/core")).unwrap(), [""; 0]);
+        for (folder, _, _) in CORES {
+            assert_eq!(sources(&root().join(folder)).unwrap(), [""; 0]);
+        }
     }
 
     #[test]
