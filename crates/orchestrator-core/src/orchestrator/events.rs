@@ -50,13 +50,12 @@ where
 
     fn take_report(&mut self, at: u32, report: GateReport, now: Time) {
         let seat = self.seats.at_mut(at);
-        if report.version <= seat.version {
+        if report.version <= seat.version || seat.removing {
             return;
         }
         seat.version = report.version;
         seat.out = report.out;
-        let wants = report.wants && !seat.removing;
-        self.set_wants(at, wants, now);
+        self.set_wants(at, report.wants, now);
         self.look_if_quiet(at, now);
     }
 
@@ -104,7 +103,7 @@ where
 
     /// If a seat's queue has yielded and has nothing out any more that must be waited for, the seat is
     /// quiet.
-    fn look_if_quiet(&mut self, at: u32, now: Time) {
+    pub(super) fn look_if_quiet(&mut self, at: u32, now: Time) {
         let seat = self.seats.at(at);
         let quiet = match seat.out {
             Out::Nothing => true,

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use ringfence_core::Time;
+use ringfence_core::{Out, Time};
 
 use super::fit::{Have, Need};
 use super::{Orchestrator, Refused};
@@ -189,8 +189,10 @@ where
         Ok(())
     }
 
-    /// Removes a seat. It leaves its slot, with all of its group, which comes back without it;
-    /// [`Effect::Gone`](crate::Effect::Gone) says when nothing about it is outstanding. Its queue is not heard any more.
+    /// Removes a seat whose queue has ended: no driver callback of it is out, nor will be. It leaves
+    /// its slot, with all of its group, which comes back without it;
+    /// [`Effect::Gone`](crate::Effect::Gone) says when nothing about it is outstanding. What its queue
+    /// says from now on is ignored.
     ///
     /// # Errors
     ///
@@ -200,7 +202,10 @@ where
         if self.seats.at(at).removing {
             return Err(Refused::Unknown);
         }
-        self.seats.at_mut(at).removing = true;
+        let found = self.seats.at_mut(at);
+        found.removing = true;
+        // It may not live to say so.
+        found.out = Out::Nothing;
         self.set_ready(at);
         self.set_wants(at, false, now);
         let leader = self.seats.at(at).leader;
@@ -212,11 +217,10 @@ where
             }
             Standing::Blocked => self.settle(leader, now),
             Standing::Running => self.begin_yielding(leader, now),
-            Standing::Checking
-            | Standing::Binding
-            | Standing::Yielding
-            | Standing::Vacating
-            | Standing::Lost => self.seats.unit_mut(leader).leave = true,
+            Standing::Yielding => self.look_if_quiet(at, now),
+            Standing::Checking | Standing::Binding | Standing::Vacating | Standing::Lost => {
+                self.seats.unit_mut(leader).leave = true
+            }
         }
         Ok(())
     }
