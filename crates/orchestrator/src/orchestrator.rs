@@ -38,6 +38,7 @@ pub struct Builder<V: SlotDevice> {
     name: String,
     policy: Box<dyn Policy + Send>,
     patience: Option<Duration>,
+    by_executor: bool,
     engines: [String; KINDS_MAX],
 }
 
@@ -63,14 +64,21 @@ impl<V: SlotDevice> Builder<V> {
         self
     }
 
+    /// Has the executor alone act, never the thread on which something happened. That costs a wake-up
+    /// for each event, and is what real-time queues want: else an ordinary thread that acts, and is
+    /// preempted meanwhile, holds them up. Build it with a real-time executor then.
+    pub fn act_on_executor(mut self) -> Self {
+        self.by_executor = true;
+        self
+    }
+
     /// What slots of this kind are called in statistics: `engine0` and so on if not said.
     pub fn engine(mut self, kind: SlotKind, name: &str) -> Self {
         name.clone_into(&mut self.engines[kind.number()]);
         self
     }
 
-    /// Makes it. Its timer is `executor`'s, which also acts where no other thread can: where queues are
-    /// real-time, it had better be.
+    /// Makes it. Its timer is `executor`'s, which also acts where no other thread can.
     ///
     /// # Errors
     ///
@@ -95,7 +103,14 @@ impl<V: SlotDevice> Builder<V> {
             vec![core::Seat::FREE; ROOM].into_boxed_slice(),
             kinds.iter().copied().map(core::Slot::new).collect(),
         )?;
-        let shared = Shared::new(self.device, self.name, engines, executor.into(), core);
+        let shared = Shared::new(
+            self.device,
+            self.name,
+            engines,
+            executor.into(),
+            self.by_executor,
+            core,
+        );
         Ok(Orchestrator { shared })
     }
 }
@@ -130,6 +145,7 @@ impl<V: SlotDevice> Orchestrator<V> {
             name: name.to_owned(),
             policy: Box::new(Fair::default()),
             patience: core::Config::default().patience,
+            by_executor: false,
             engines: std::array::from_fn(|kind| format!("engine{kind}")),
         }
     }

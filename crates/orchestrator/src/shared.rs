@@ -32,6 +32,8 @@ pub(crate) struct Shared<V: SlotDevice> {
     /// What each kind of slot is called; none for kinds that the device does not have.
     pub(crate) engines: Vec<Option<String>>,
     pub(crate) executor: Arc<dyn Executor>,
+    /// Nobody but the executor acts.
+    by_executor: bool,
     pub(crate) place: Place,
     pub(crate) state: IrqLock<State<V>>,
     this: Weak<Self>,
@@ -60,6 +62,7 @@ impl<V: SlotDevice> Shared<V> {
         name: String,
         engines: Vec<Option<String>>,
         executor: Arc<dyn Executor>,
+        by_executor: bool,
         core: Core,
     ) -> Arc<Self> {
         let room = core.capacity();
@@ -70,6 +73,7 @@ impl<V: SlotDevice> Shared<V> {
                 name,
                 engines,
                 executor,
+                by_executor,
                 place,
                 state: IrqLock::new(State {
                     core,
@@ -91,7 +95,10 @@ impl<V: SlotDevice> Shared<V> {
             return answer;
         }
         state.acting = true;
-        if self.act_until_done(state, false) {
+        if self.by_executor {
+            drop(state);
+            self.hand_over();
+        } else if self.act_until_done(state, false) {
             self.hand_over();
         }
         answer

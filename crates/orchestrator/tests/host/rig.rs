@@ -8,13 +8,14 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use ringfence::irq::{InterruptLine, IrqLock};
 use ringfence::{
     Completion, Device, Driver, Executor, Fence, Pool, Queue, RunOutcome, Submission, TimedOutJob,
     TimeoutOutcome,
 };
 use ringfence_orchestrator::{
-    Binding, Check, Client, Orchestrator, Policy, Preemption, Seat, SeatConfig, SlotDevice, SlotId,
-    SlotKind, Vacating,
+    Binding, Builder, Check, Client, Orchestrator, Policy, Preemption, Seat, SeatConfig,
+    SlotDevice, SlotId, SlotKind, Vacating,
 };
 
 /// How long anything may take before a test fails.
@@ -72,6 +73,14 @@ pub(crate) enum Manner {
     Keeps,
     /// Panics.
     Panics,
+    /// Does it in an interrupt handler.
+    Interrupts,
+}
+
+/// What an interrupt handler is to do: nothing is freed there, so no closure.
+enum Request {
+    Bind(SlotId, Arc<Context>, Binding),
+    Vacate(SlotId, Arc<Context>, Vacating),
 }
 
 type Late = Box<dyn FnOnce() + Send>;
@@ -82,11 +91,14 @@ pub(crate) struct Slots {
     preemption: Preemption,
     residents: Mutex<Vec<Option<Arc<Context>>>>,
     late: Mutex<Vec<Late>>,
+    requests: IrqLock<VecDeque<Request>>,
     pub(crate) bind: Mutex<Manner>,
     pub(crate) vacate: Mutex<Manner>,
     pub(crate) kept: Mutex<Vec<Late>>,
     pub(crate) stuck: AtomicU64,
     pub(crate) most: AtomicU64,
+    /// Binds that were asked for on a thread of the pool's.
+    pub(crate) by_pool: AtomicU64,
     tick: Condvar,
     stop: AtomicBool,
     /// Jobs end only while this is set.
@@ -100,11 +112,13 @@ impl Slots {
             preemption,
             residents: Mutex::new(vec![None; count]),
             late: Mutex::default(),
+            requests: IrqLock::new(VecDeque::with_capacity(1024)),
             bind: Mutex::new(Manner::Prompt),
             vacate: Mutex::new(Manner::Prompt),
             kept: Mutex::default(),
             stuck: AtomicU64::new(0),
             most: AtomicU64::new(0),
+            by_pool: AtomicU64::new(0),
             tick: Condvar::new(),
             stop: AtomicBool::new(false),
             works: AtomicBool::new(true),
@@ -160,14 +174,35 @@ impl Slots {
             Manner::Keeps => self.kept.lock().unwrap().push(act),
             Manner::Forgets => drop(act),
             Manner::Panics => panic!("the device's driver panics"),
-            Manner::Fails => unreachable!("it has answered"),
+            Manner::Fails | Manner::Interrupts => unreachable!("it has been dealt with"),
         }
     }
 
-    fn work(&self) {
+    /// The interrupt handler.
+    fn interrupt(&self) {
+        loop {
+            let request = self.requests.lock().pop_front();
+            match request {
+                Some(Request::Bind(slot, context, binding)) => {
+                    self.occupy(slot, &context);
+                    binding.done();
+                }
+                Some(Request::Vacate(slot, context, vacating)) => {
+                    self.leave(slot, &context);
+                    vacating.done(None);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn work(self: &Arc<Self>) {
+        let handled = Arc::clone(self);
+        let line = InterruptLine::new(move || handled.interrupt()).unwrap();
         while !self.stop.load(Ordering::Acquire) {
             let late = std::mem::take(&mut *self.late.lock().unwrap());
             late.into_iter().for_each(|answer| answer());
+            line.raise();
             let residents = self.residents.lock().unwrap();
             let jobs = residents.iter().flatten().filter_map(|context| {
                 let works = self.works.load(Ordering::Acquire);
@@ -211,9 +246,21 @@ impl SlotDevice for Port {
     }
 
     fn bind(&self, slot: SlotId, context: &Arc<Context>, binding: Binding) {
+        let own = thread::current();
+        if own
+            .name()
+            .is_some_and(|name| name.starts_with("ringfence-"))
+        {
+            self.0.by_pool.fetch_add(1, Ordering::Relaxed);
+        }
         let manner = *self.0.bind.lock().unwrap();
         if manner == Manner::Fails {
             binding.failed();
+            return;
+        }
+        if manner == Manner::Interrupts {
+            let request = Request::Bind(slot, Arc::clone(context), binding);
+            self.0.requests.lock().push_back(request);
             return;
         }
         let (slots, context) = (Arc::clone(&self.0), Arc::clone(context));
@@ -225,12 +272,17 @@ impl SlotDevice for Port {
     }
 
     fn vacate(&self, slot: SlotId, context: &Arc<Context>, vacating: Vacating) {
+        let manner = *self.0.vacate.lock().unwrap();
+        if manner == Manner::Interrupts {
+            let request = Request::Vacate(slot, Arc::clone(context), vacating);
+            self.0.requests.lock().push_back(request);
+            return;
+        }
         let (slots, context) = (Arc::clone(&self.0), Arc::clone(context));
         let act = move || {
             slots.leave(slot, &context);
             vacating.done(Some(Duration::from_micros(1)));
         };
-        let manner = *self.0.vacate.lock().unwrap();
         self.0.serve(manner, Box::new(act));
     }
 
@@ -281,13 +333,19 @@ impl Rig {
         preemption: Preemption,
         policy: impl Policy + Send + 'static,
     ) -> Self {
+        Self::with(count, preemption, |builder| builder.policy(policy))
+    }
+
+    pub(crate) fn with(
+        count: usize,
+        preemption: Preemption,
+        configure: impl FnOnce(Builder<Port>) -> Builder<Port>,
+    ) -> Self {
         let slots = Slots::new(count, preemption);
         let pool = Pool::new(2).unwrap();
-        let orchestrator = Orchestrator::builder("rig", Port(Arc::clone(&slots)))
-            .policy(policy)
-            .patience(Some(Duration::from_millis(20)))
-            .build(&pool)
-            .unwrap();
+        let builder = Orchestrator::builder("rig", Port(Arc::clone(&slots)))
+            .patience(Some(Duration::from_millis(20)));
+        let orchestrator = configure(builder).build(&pool).unwrap();
         let hardware = thread::spawn({
             let slots = Arc::clone(&slots);
             move || slots.work()

@@ -7,7 +7,7 @@ use std::thread;
 
 use ringfence_orchestrator::{Fair, Fifo, Preemption, Priority, SeatConfig, Weight};
 
-use crate::rig::{eventually, submit, wait, Context, Rig};
+use crate::rig::{eventually, submit, wait, Context, Manner, Rig};
 
 #[test]
 fn many_queues_share_few_slots() {
@@ -37,14 +37,44 @@ fn many_queues_share_few_slots() {
 
 #[test]
 fn requests_may_be_answered_late_and_by_others() {
+    answered(Manner::Late);
+}
+
+#[test]
+fn requests_may_be_answered_in_interrupt_handlers() {
+    answered(Manner::Interrupts);
+}
+
+fn answered(manner: Manner) {
     let rig = Rig::new(2, Preemption::Supported, Fair::default());
-    *rig.slots.bind.lock().unwrap() = crate::rig::Manner::Late;
-    *rig.slots.vacate.lock().unwrap() = crate::rig::Manner::Late;
+    *rig.slots.bind.lock().unwrap() = manner;
+    *rig.slots.vacate.lock().unwrap() = manner;
     let queues: Vec<_> = (0..10).map(|n| rig.simple(&format!("q{n}"))).collect();
     for _ in 0..20 {
         let fences: Vec<_> = queues.iter().map(|(_, _, queue)| submit(queue)).collect();
         fences.iter().for_each(wait);
     }
+}
+
+#[test]
+fn the_executor_alone_acts_where_that_was_said() {
+    let rig = Rig::with(2, Preemption::Supported, |builder| {
+        builder.act_on_executor()
+    });
+    let queues: Vec<_> = (0..6).map(|n| rig.simple(&format!("q{n}"))).collect();
+    for _ in 0..10 {
+        let fences: Vec<_> = queues.iter().map(|(_, _, queue)| submit(queue)).collect();
+        fences.iter().for_each(wait);
+    }
+    let binds: u64 = rig
+        .orchestrator
+        .snapshot()
+        .slots
+        .iter()
+        .map(|slot| slot.binds)
+        .sum();
+    assert!(binds >= 6);
+    assert_eq!(rig.slots.by_pool.load(Ordering::Relaxed), binds);
 }
 
 #[test]
