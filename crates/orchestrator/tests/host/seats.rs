@@ -154,7 +154,8 @@ fn seats_come_and_go_while_others_work() {
                     }
                     for fence in fences {
                         let ended = fence.wait_timeout(crate::rig::PATIENCE);
-                        assert!(ended.is_ok(), "each job ends");
+                        let snapshot = || rig.orchestrator.snapshot().to_string();
+                        assert!(ended.is_ok(), "each job ends: {}", snapshot());
                     }
                 }
             });
