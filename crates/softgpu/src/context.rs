@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! A context: one ring, one page table, one fence.
 
+mod binding;
 mod shared;
 
 use std::fmt;
@@ -36,11 +37,11 @@ impl fmt::Display for ContextId {
 /// Where a context stands, as its firmware last said. A dead firmware says nothing any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContextState {
-    /// It has nothing to do that the firmware knows of.
+    /// It has nothing to do that the firmware knows of. Where the host schedules: and is on no slot.
     Idle,
     /// It waits for a slot, or, off its slot, for a semaphore.
     Waiting,
-    /// It is on this slot.
+    /// It is on this slot. Where the host schedules, it may have nothing to do there.
     Resident(u32),
     /// It faulted, or lost its work in a reset of the device, and needs a reset.
     Faulted,
@@ -150,9 +151,17 @@ impl Context {
         Duration::from_nanos(self.shared.busy_ns())
     }
 
-    /// Whether it waits for nothing but a slot, which others have.
+    /// Whether it waits for nothing but a slot, which others have. Where the host schedules: it has
+    /// work and is on no slot, or on one that still switches to it; nobody looks at the semaphore
+    /// that it may wait for.
     pub fn waits_for_slot(&self) -> bool {
-        self.state() == ContextState::Waiting && !self.shared.is_blocked()
+        let blocked = || !self.device.is_host_scheduled() && self.shared.is_blocked();
+        self.state() == ContextState::Waiting && !blocked()
+    }
+
+    /// How many times it has come to a slot.
+    pub fn stays(&self) -> u64 {
+        self.shared.stays()
     }
 
     /// The fault that stopped it, if one did.
@@ -215,7 +224,8 @@ impl Context {
     }
 
     /// Kills what the context does, empties its ring and clears its fault. Fence, memory and
-    /// mappings stay. Other contexts do not notice.
+    /// mappings stay. Other contexts do not notice. Takes it off its slot: where the host schedules,
+    /// who bound it is told that the slot is [lost](crate::SlotAnswer::lost), when the reset begins.
     ///
     /// The caller must not push at the same time: whether such words survive is not defined.
     /// Sleeps until the firmware answers; does not allocate. Must not be called from an [`Observer`](crate::Observer).

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The device: its threads, and what the host's handles share.
 
+mod slots;
 mod stats;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,10 +19,11 @@ use crate::firmware::{Firmware, Inbox, Request};
 use crate::interrupt::{HandlerGuard, Interrupt, Interrupts};
 use crate::memory::{allocate, Buffer, Memory, PageTable, WORD_BYTES};
 use crate::ring::Ring;
+use crate::slots::{Scheduling, SlotKind};
 use crate::sync::lock;
 
-pub(crate) use stats::Counters;
 pub use stats::GpuStats;
+pub(crate) use stats::{Counters, SlotMeter};
 
 /// What a reset of the whole device found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub(crate) struct Device {
     pub(crate) interrupts: Arc<Interrupts>,
     pub(crate) injections: Arc<Injections>,
     pub(crate) counters: Counters,
+    pub(crate) scheduling: Scheduling,
+    pub(crate) slots: Box<[SlotMeter]>,
     /// In nanoseconds.
     answer_timeout: AtomicU64,
     device_resets: Arc<Mailbox<Option<DeviceResetReport>>>,
@@ -81,7 +85,7 @@ impl Device {
     }
 
     /// Why a device that is stopped does not answer.
-    fn absence(&self) -> GpuError {
+    pub(crate) fn absence(&self) -> GpuError {
         if self.is_gone() {
             GpuError::Gone
         } else {
@@ -91,7 +95,14 @@ impl Device {
 
     /// Sends a request.
     pub(crate) fn send(&self, request: Request) -> Result<(), GpuError> {
-        self.inbox.send(request).map_err(|_| self.absence())
+        match self.inbox.send(request) {
+            Ok(()) => Ok(()),
+            Err(Request::Bind { duty, .. } | Request::Vacate { duty, .. }) => {
+                duty.take_back();
+                Err(self.absence())
+            }
+            Err(_) => Err(self.absence()),
+        }
     }
 
     /// Sends a request that will be answered in a mailbox made beforehand, and waits for the answer.
@@ -107,6 +118,11 @@ impl Device {
             Err(GpuError::NotResponding) if self.inbox.is_stopped() => Err(self.absence()),
             answered => answered,
         }
+    }
+
+    /// Whether the host puts contexts on slots.
+    pub(crate) fn is_host_scheduled(&self) -> bool {
+        matches!(self.scheduling, Scheduling::Host { .. })
     }
 
     /// Takes a context out of the firmware and waits until it is out.
@@ -154,6 +170,8 @@ impl Gpu {
             interrupts: Arc::default(),
             injections: Arc::default(),
             counters: Counters::default(),
+            scheduling: config.scheduling,
+            slots: config.kinds().iter().copied().map(SlotMeter::new).collect(),
             answer_timeout: AtomicU64::new(nanoseconds(config.answer_timeout)),
             device_resets: Arc::default(),
             pings: Arc::default(),
@@ -182,7 +200,9 @@ impl Gpu {
 
     /// Stops the device, whatever it is doing. When it has returned, nothing executes and no
     /// interrupt handler runs (but the caller, if it is one). Interrupts not yet delivered are
-    /// dropped. May be called more than once; of calls at the same time only one waits. Sleeps.
+    /// dropped; requests for slots are [answered](crate::SlotAnswer) before it returns, unless one of
+    /// the device's own threads calls it. May be called more than once; of calls at the same time
+    /// only one waits. Sleeps.
     pub fn stop(&self) {
         let _ = self.device.inbox.send(Request::Stop);
         self.device.interrupts.stop();
@@ -199,6 +219,7 @@ impl Gpu {
     /// doorbells do nothing, what was not delivered of its interrupts is lost, and its memory can be
     /// neither read nor written. What contexts and buffers take is given back when they are dropped.
     /// If `announced`, the handler of the device is told [`Removed`](Interrupt::Removed), by the bus.
+    /// Requests for slots are [answered](crate::SlotAnswer) with [`GpuError::Gone`].
     /// Does not wait: the firmware may still finish what it has in hand, which nobody sees.
     pub fn unplug(&self, announced: bool) {
         self.device.unplug(announced);
@@ -216,6 +237,10 @@ impl Gpu {
     ///
     /// [`GpuError::Invalid`], [`GpuError::OutOfMemory`], [`GpuError::Stopped`], [`GpuError::Gone`].
     pub fn create_context(&self, ring_words: usize) -> Result<Context, GpuError> {
+        self.create(ring_words, None)
+    }
+
+    fn create(&self, ring_words: usize, kind: Option<SlotKind>) -> Result<Context, GpuError> {
         if !ring_words.is_power_of_two() || ring_words < 16 {
             return Err(GpuError::Invalid(
                 "a ring has a power of two of words, at least 16",
@@ -235,7 +260,7 @@ impl Gpu {
         device.inbox.make_room(index);
         let ring = Ring::new(buffer, ring_words);
         let page_table = PageTable::new(device.memory.page_bytes());
-        let shared = Arc::new(Shared::new(id, index, ring, page_table));
+        let shared = Arc::new(Shared::new(id, index, ring, page_table, kind));
         device.send(Request::Attach(Arc::clone(&shared)))?;
         Ok(Context::new(shared, Arc::clone(device)))
     }

@@ -21,6 +21,8 @@
 //!   they have. So what a job writes must not depend on what it wrote before.
 //! * Whatever is needed to move to another device is there from the beginning, because fences wait
 //!   for the move: [`SoftContext`], [`SoftBuffer`].
+//! * Where the [host schedules](crate::Scheduling::Host), somebody else [binds](SoftContext::bind)
+//!   the contexts; the driver does not care. A job whose context is on no slot is not said to hang.
 //!
 //! ```
 //! use ringfence::{Pool, Queue};

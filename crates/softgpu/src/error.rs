@@ -47,6 +47,47 @@ pub enum GpuError {
     /// There is a handler already, and a context has one at most.
     #[error("an interrupt handler is installed already")]
     HandlerInstalled,
+    /// The firmware schedules: the host has no say in who is on which slot, see
+    /// [`Scheduling`](crate::Scheduling).
+    #[error("the firmware of this device puts contexts on slots by itself")]
+    NotHostScheduled,
+    /// The device has no such slot.
+    #[error("there is no slot {slot}")]
+    NoSuchSlot {
+        /// The slot.
+        slot: u32,
+    },
+    /// Another context has the slot.
+    #[error("slot {slot} is taken")]
+    SlotTaken {
+        /// The slot.
+        slot: u32,
+    },
+    /// The slot is of another [kind](crate::SlotKind) than the context needs.
+    #[error("slot {slot} is of another kind")]
+    WrongSlotKind {
+        /// The slot.
+        slot: u32,
+    },
+    /// The context is on a slot already.
+    #[error("the context is on slot {slot} already")]
+    AlreadyBound {
+        /// The slot on which it is.
+        slot: u32,
+    },
+    /// The context is on no slot.
+    #[error("the context is on no slot")]
+    NotBound,
+    /// The context has asked for a slot, or to leave it, and has not been answered yet.
+    #[error("the context waits for the answer to a request about its slot")]
+    SlotRequestPending,
+    /// The context has faulted, lost its work, or is being reset; it needs a reset that succeeds.
+    #[error("the context must be reset first")]
+    NeedsReset,
+    /// The context lost its slot before the request was done, or did not get it: it faulted, was
+    /// reset or dropped, or the device was reset.
+    #[error("the context was taken off the slots before the request was done")]
+    SlotLost,
     /// The firmware did not answer in time ([`GpuConfig::answer_timeout`](crate::GpuConfig)).
     #[error("the firmware does not answer")]
     NotResponding,
@@ -70,11 +111,16 @@ impl GpuError {
     pub fn errno(&self) -> i32 {
         match self {
             Self::OutOfMemory { .. } | Self::OutOfAddressSpace { .. } => -28, // ENOSPC
-            Self::Invalid(_) | Self::OutOfBounds { .. } => -22,               // EINVAL
+            Self::Invalid(_) | Self::OutOfBounds { .. } | Self::NoSuchSlot { .. } => -22, // EINVAL
+            Self::WrongSlotKind { .. } | Self::NotBound => -22,               // EINVAL
             Self::AlreadyMapped { .. } | Self::HandlerInstalled => -16,       // EBUSY
+            Self::SlotTaken { .. } | Self::AlreadyBound { .. } => -16,        // EBUSY
+            Self::NotHostScheduled => -95,                                    // EOPNOTSUPP
+            Self::SlotRequestPending => -114,                                 // EALREADY
+            Self::SlotLost => -125,                                           // ECANCELED
             Self::NotMapped { .. } => -2,                                     // ENOENT
             Self::NotResponding => -110,                                      // ETIMEDOUT
-            Self::ResetFailed => -5,                                          // EIO
+            Self::ResetFailed | Self::NeedsReset => -5,                       // EIO
             Self::Stopped | Self::Gone => -19,                                // ENODEV
             Self::Thread(_) => -12,                                           // ENOMEM
         }

@@ -7,8 +7,12 @@
 //! One round: read the inbox, fill the slots, let every resident context that can run do a
 //! quantum. A round in which nothing could run ends asleep, until the earliest time at which
 //! something will change by itself (a spin or a time slice ends) or the inbox is rung.
+//!
+//! Where the host schedules, filling the slots is left out: requests say who is on which, and the
+//! run list is empty.
 
 mod exec;
+mod host;
 mod inbox;
 mod matmul;
 mod operation;
@@ -21,14 +25,16 @@ use std::thread;
 
 use crate::clock::now_ns;
 use crate::config::GpuConfig;
-use crate::context::ContextState;
+use crate::context::{ContextId, ContextState};
 use crate::device::{Culprit, Device};
 use crate::fault::Fault;
 use crate::interrupt::Interrupt;
 use crate::observer::{Observer, SlotEvent, SlotEventKind};
+use crate::slots::LossCause;
 use crate::sync::lock;
 
 use exec::{Env, Exec, Standing, Step};
+use host::{Ended, Rules, Tenancy, Why};
 pub(crate) use inbox::{Inbox, Request};
 use requests::{DeviceReset, PendingReset};
 
@@ -39,6 +45,24 @@ const SLEEP_MARGIN_NS: u64 = 40_000;
 struct Seat {
     context: usize,
     slice_end: u64,
+    /// When the stay began, or the slot began to switch.
+    from: u64,
+    /// How long the context had been busy then, in nanoseconds.
+    busy: u64,
+    /// Where the host schedules.
+    tenancy: Option<Tenancy>,
+}
+
+impl Seat {
+    /// Whether the context may execute.
+    fn executes(&self) -> bool {
+        self.tenancy.as_ref().is_none_or(Tenancy::executes)
+    }
+
+    /// When the slot has switched to the context, if it still does.
+    fn switching(&self) -> Option<u64> {
+        self.tenancy.as_ref().and_then(Tenancy::switching)
+    }
 }
 
 /// The firmware's own memory.
@@ -51,8 +75,16 @@ pub(crate) struct Firmware {
     device: Arc<Device>,
     observer: Option<Observer>,
     slice_ns: u64,
+    /// Where the host schedules.
+    rules: Option<Rules>,
     contexts: Vec<Option<Box<Exec>>>,
     slots: Vec<Option<Seat>>,
+    /// Who was on each slot last.
+    last_on: Vec<Option<ContextId>>,
+    /// How many slots switch to a context.
+    switching: usize,
+    /// Stays that ended when it died.
+    untold: Vec<Ended>,
     /// The run list: contexts with work and without a slot, in the order of their turns.
     waiting: VecDeque<usize>,
     resets: Vec<PendingReset>,
@@ -73,8 +105,12 @@ impl Firmware {
             device,
             observer: config.observer.clone(),
             slice_ns: u64::try_from(config.time_slice.as_nanos()).unwrap_or(u64::MAX),
+            rules: Rules::of(config),
             contexts: Vec::new(),
             slots: (0..config.slots).map(|_| None).collect(),
+            last_on: vec![None; config.slots as usize],
+            switching: 0,
+            untold: Vec::new(),
             waiting: VecDeque::new(),
             resets: Vec::new(),
             device_reset: None,
@@ -109,14 +145,13 @@ impl Firmware {
                     .wait(self.device_reset.as_ref().map(DeviceReset::due));
                 continue;
             }
+            self.settle_all(now);
             self.fill_slots(now);
             if !self.execute(now) {
                 self.rest();
             }
         }
-        for slot in 0..self.slots.len() {
-            self.vacate(slot);
-        }
+        self.lose_all();
         for exec in self.contexts.iter().flatten() {
             exec.shared.set_state(ContextState::Stopped);
         }
@@ -125,10 +160,14 @@ impl Firmware {
     /// Lets each resident context that can run do a quantum. `false` if there was none.
     fn execute(&mut self, now: u64) -> bool {
         let mut busy = false;
+        let hosted = self.is_hosted();
         for slot in 0..self.slots.len() {
             let Some(seat) = &self.slots[slot] else {
                 continue;
             };
+            if !seat.executes() {
+                continue;
+            }
             let index = seat.context;
             let Some(exec) = self.contexts.get_mut(index).and_then(Option::as_mut) else {
                 continue;
@@ -144,7 +183,8 @@ impl Firmware {
             busy = true;
             match exec.step(&env) {
                 Step::Yield | Step::Wait => {}
-                Step::Empty => self.stand(slot, index, Standing::Idle),
+                Step::Empty if hosted => self.run_dry(slot, index),
+                Step::Empty => self.idle(slot, index),
                 Step::Fault(fault) => self.fault(slot, index, fault),
                 Step::Died { silent, job } => {
                     self.culprit = Some(Culprit {
@@ -163,11 +203,11 @@ impl Firmware {
         busy
     }
 
-    /// Takes the context off its slot and puts it in `standing`.
-    fn stand(&mut self, slot: usize, index: usize, standing: Standing) {
-        self.vacate(slot);
+    /// Takes the context off its slot because it has nothing to do.
+    fn idle(&mut self, slot: usize, index: usize) {
+        self.vacate(slot, Why::Turn);
         if let Some(exec) = self.contexts.get_mut(index).and_then(Option::as_mut) {
-            exec.stand(standing);
+            exec.stand(Standing::Idle);
         }
     }
 
@@ -179,8 +219,8 @@ impl Firmware {
         let shared = Arc::clone(&exec.shared);
         *lock(&shared.fault) = Some(fault);
         self.note(slot, now_ns(), SlotEventKind::Fault(fault));
-        self.stand(slot, index, Standing::Faulted);
         self.device.counters.faults.add();
+        self.vacate(slot, Why::Lost(LossCause::Fault(fault)));
         let interrupt = Interrupt::Fault {
             context: shared.id,
             fault,
@@ -206,7 +246,7 @@ impl Firmware {
     /// Empties slots and run list, and stops.
     fn halt(&mut self) {
         for slot in 0..self.slots.len() {
-            self.vacate(slot);
+            self.vacate(slot, Why::Death);
         }
         self.waiting.clear();
         for exec in self.contexts.iter_mut().flatten() {
@@ -259,6 +299,9 @@ impl Firmware {
 impl Drop for Firmware {
     /// However the thread ends, nobody shall wait for it.
     fn drop(&mut self) {
+        // It may be the observer that has panicked.
+        self.observer = None;
+        self.lose_all();
         self.device.inbox.close();
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::clock::now_ns;
 use crate::context::ContextId;
 use crate::fault::Fault;
+use crate::slots::Word;
 use crate::sync::lock;
 
 pub use handler::HandlerGuard;
@@ -65,6 +66,8 @@ pub(crate) struct Line {
     pending: AtomicBool,
     /// The highest fence value that the handler has been told and has returned from.
     handled: AtomicU64,
+    /// The context has asked for a slot, or to leave it, and has not been answered.
+    pub(crate) asked: AtomicBool,
 }
 
 impl Line {
@@ -75,6 +78,7 @@ impl Line {
             fence: AtomicU64::new(0),
             pending: AtomicBool::new(false),
             handled: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
         }
     }
 
@@ -93,15 +97,12 @@ impl Line {
 }
 
 /// An interrupt on its way.
-struct Pending {
-    slot: Arc<HandlerSlot>,
-    what: What,
-}
-
-enum What {
+enum Pending {
     /// The newest fence value of the context, whatever it is on delivery.
     Fence(Arc<Line>),
-    Exactly(Interrupt),
+    Exactly(Arc<HandlerSlot>, Interrupt),
+    /// An answer, which is never dropped.
+    Word(Word),
 }
 
 #[derive(Default)]
@@ -112,6 +113,15 @@ struct State {
     stop: bool,
     /// The device is gone: what is raised from now on is lost.
     gone: bool,
+    /// The thread has ended: nobody takes anything out of the queue any more.
+    ended: bool,
+}
+
+impl State {
+    /// Whether interrupts are lost. Answers are not.
+    fn loses(&self) -> bool {
+        self.gone || self.ended
+    }
 }
 
 /// The interrupt controller: raised anywhere, delivered one at a time by one thread.
@@ -131,18 +141,11 @@ impl Interrupts {
         if line.pending.swap(true, Ordering::AcqRel) {
             return;
         }
-        let slot = Arc::clone(&line.handler);
-        self.push(Pending {
-            slot,
-            what: What::Fence(Arc::clone(line)),
-        });
+        self.push(Pending::Fence(Arc::clone(line)));
     }
 
     pub(crate) fn raise(&self, slot: &Arc<HandlerSlot>, interrupt: Interrupt) {
-        self.push(Pending {
-            slot: Arc::clone(slot),
-            what: What::Exactly(interrupt),
-        });
+        self.push(Pending::Exactly(Arc::clone(slot), interrupt));
     }
 
     /// Raises `interrupt` when `delay` has gone by.
@@ -154,12 +157,9 @@ impl Interrupts {
     ) {
         let delay = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
         let due = now_ns().saturating_add(delay);
-        let pending = Pending {
-            slot: Arc::clone(slot),
-            what: What::Exactly(interrupt),
-        };
+        let pending = Pending::Exactly(Arc::clone(slot), interrupt);
         let mut state = lock(&self.state);
-        if state.gone {
+        if state.loses() {
             return;
         }
         state.late.push((due, pending));
@@ -169,7 +169,7 @@ impl Interrupts {
 
     fn push(&self, pending: Pending) {
         let mut state = lock(&self.state);
-        if state.gone {
+        if state.loses() {
             return;
         }
         state.queue.push_back(pending);
@@ -177,23 +177,41 @@ impl Interrupts {
         self.raised.notify_one();
     }
 
-    /// Drops what has not been delivered and whatever may be raised later; only the device's own
-    /// handler is told, if `announced`.
+    /// Has an answer delivered, exactly once, whatever becomes of the device. No lock may be held.
+    pub(crate) fn answer(&self, word: Word) {
+        let mut state = lock(&self.state);
+        if state.ended {
+            drop(state);
+            self.tell(word);
+            return;
+        }
+        state.queue.push_back(Pending::Word(word));
+        drop(state);
+        self.raised.notify_one();
+    }
+
+    fn tell(&self, word: Word) {
+        if word.deliver().is_none() {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops interrupts that have not been delivered and whatever may be raised later; only the
+    /// device's own handler is told, if `announced`. Answers are delivered all the same.
     pub(crate) fn cut(&self, announced: bool) {
         let mut state = lock(&self.state);
         state.gone = true;
-        let left = (
-            std::mem::take(&mut state.queue),
-            std::mem::take(&mut state.late),
-        );
+        let late = std::mem::take(&mut state.late);
+        let (answers, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut state.queue)
+            .into_iter()
+            .partition(|pending| matches!(pending, Pending::Word(_)));
+        state.queue = answers;
         if announced {
-            state.queue.push_back(Pending {
-                slot: Arc::clone(&self.device),
-                what: What::Exactly(Interrupt::Removed),
-            });
+            let removed = Pending::Exactly(Arc::clone(&self.device), Interrupt::Removed);
+            state.queue.push_back(removed);
         }
         drop(state);
-        drop(left);
+        drop((late, left));
         self.raised.notify_one();
     }
 
@@ -203,38 +221,52 @@ impl Interrupts {
         self.raised.notify_one();
     }
 
-    /// Delivers interrupts until [`stop`](Self::stop).
+    /// Delivers interrupts until [`stop`](Self::stop), and then the answers that are left.
     pub(crate) fn run(&self) {
         while let Some(pending) = self.next() {
-            let (interrupt, line) = match pending.what {
-                What::Exactly(interrupt) => (interrupt, None),
-                What::Fence(line) => {
+            match pending {
+                Pending::Word(word) => self.tell(word),
+                Pending::Exactly(slot, interrupt) => self.call(&slot, &interrupt),
+                Pending::Fence(line) => {
                     // First the flag, then the value: a fence written in between raises again.
                     line.pending.swap(false, Ordering::AcqRel);
+                    let value = line.fence_value();
                     let reached = Interrupt::FenceReached {
                         context: line.context,
-                        value: line.fence_value(),
+                        value,
                     };
-                    (reached, Some(line))
+                    self.call(&line.handler, &reached);
+                    line.handled.fetch_max(value, Ordering::AcqRel);
                 }
-            };
-            self.delivered.fetch_add(1, Ordering::Relaxed);
-            if let Some(cell) = pending.slot.get() {
-                if cell.call(&interrupt).is_none() {
-                    self.panics.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            if let (Some(line), Interrupt::FenceReached { value, .. }) = (line, interrupt) {
-                line.handled.fetch_max(value, Ordering::AcqRel);
             }
         }
+        while let Some(pending) = self.next_left() {
+            match pending {
+                Pending::Word(word) => self.tell(word),
+                interrupt => drop(interrupt),
+            }
+        }
+    }
+
+    fn call(&self, slot: &Arc<HandlerSlot>, interrupt: &Interrupt) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+        if let Some(cell) = slot.get() {
+            if cell.call(interrupt).is_none() {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// What is left when interrupts are no longer delivered; `None` at the end, from which on who
+    /// has an answer delivers it.
+    fn next_left(&self) -> Option<Pending> {
         let mut state = lock(&self.state);
-        let left = (
-            std::mem::take(&mut state.queue),
-            std::mem::take(&mut state.late),
-        );
+        let next = state.queue.pop_front();
+        state.ended = next.is_none();
+        let late = std::mem::take(&mut state.late);
         drop(state);
-        drop(left);
+        drop(late);
+        next
     }
 
     /// Sleeps until there is an interrupt to deliver; `None` when stopped.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! A firmware-scheduled GPU in software, good enough to be wrong in all the ways real ones are.
+//! A GPU in software, firmware-scheduled or not, good enough to be wrong in all the ways real ones are.
 //!
 //! ```text
 //!   host                                    device
@@ -15,6 +15,12 @@
 //! [`Interrupt`] that the fence was reached. There are fewer hardware slots than contexts: the
 //! firmware rotates them. Everything a context hands over is checked; what is bad faults that
 //! context, which then stands still until it is [reset](Context::reset), and no other.
+//!
+//! A device can be without a scheduler of its own instead ([`Scheduling::Host`]): then the host says
+//! which context is on which slot, by [`Context::bind`] and [`Context::vacate`], and a context
+//! executes nowhere else. Requests do not wait; a [`SlotAnswer`] is told what became of them, exactly
+//! once, and if a context loses its slot by a fault or a reset. Slots may be of different
+//! [kinds](SlotKind) and may take [time to switch](GpuConfig::switch_cost).
 //!
 //! Whatever the driver's author fears can be [injected](Context::inject).
 //!
@@ -58,6 +64,7 @@ mod memory;
 mod observer;
 pub mod reference;
 mod ring;
+mod slots;
 mod sync;
 
 pub use clock::now_ns;
@@ -71,3 +78,4 @@ pub use interrupt::{HandlerGuard, Interrupt};
 pub use memory::{Buffer, Permissions, VA_LIMIT, WORD_BYTES};
 pub use observer::{Observer, SlotEvent, SlotEventKind};
 pub use ring::Ring;
+pub use slots::{Loss, LossCause, Scheduling, SlotAnswer, SlotKind, SlotUsage, Stay};

@@ -11,6 +11,7 @@ use crate::fault::{Fault, Injections};
 use crate::interrupt::Line;
 use crate::memory::PageTable;
 use crate::ring::Ring;
+use crate::slots::SlotKind;
 
 const IDLE: u32 = 0;
 const WAITING: u32 = 1;
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     /// Its place in the firmware's table; used again once the context is gone.
     pub(crate) index: usize,
     pub(crate) ring: Ring,
+    /// The kind of slots it needs; `None`: any.
+    pub(crate) kind: Option<SlotKind>,
     pub(crate) page_table: RwLock<PageTable>,
     pub(crate) line: Arc<Line>,
     pub(crate) injections: Arc<Injections>,
@@ -41,6 +44,8 @@ pub(crate) struct Shared {
     progress: AtomicU64,
     /// Nanoseconds that it has been executing, or spinning, on a slot.
     busy: AtomicU64,
+    /// Times it came to a slot.
+    stays: AtomicU64,
     /// It waits for a semaphore.
     blocked: AtomicBool,
     /// Since when it has been spinning on a slot; 0 if it does not.
@@ -50,11 +55,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(id: ContextId, index: usize, ring: Ring, page_table: PageTable) -> Self {
+    pub(crate) fn new(
+        id: ContextId,
+        index: usize,
+        ring: Ring,
+        page_table: PageTable,
+        kind: Option<SlotKind>,
+    ) -> Self {
         Self {
             id,
             index,
             ring,
+            kind,
             page_table: RwLock::new(page_table),
             line: Arc::new(Line::new(id)),
             injections: Arc::default(),
@@ -64,6 +76,7 @@ impl Shared {
             state: AtomicU32::new(IDLE),
             progress: AtomicU64::new(0),
             busy: AtomicU64::new(0),
+            stays: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             spinning_since: AtomicU64::new(0),
             progress_told: AtomicU64::new(0),
@@ -110,6 +123,15 @@ impl Shared {
             now_ns().saturating_sub(since)
         };
         self.busy.load(Ordering::Acquire).saturating_add(spun)
+    }
+
+    /// It has come to a slot.
+    pub(crate) fn stays_once_more(&self) {
+        self.stays.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn stays(&self) -> u64 {
+        self.stays.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_blocked(&self, blocked: bool) {

@@ -2,6 +2,9 @@
 //! What a device counts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::slots::{SlotKind, SlotUsage};
 
 /// What a device has done since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,4 +48,38 @@ pub(crate) struct Counters {
     pub(crate) context_resets: Counter,
     pub(crate) device_resets: Counter,
     pub(crate) failed_resets: Counter,
+}
+
+/// A slot as the host sees it.
+pub(crate) struct SlotMeter {
+    pub(crate) kind: SlotKind,
+    /// In nanoseconds.
+    executing: AtomicU64,
+    switching: AtomicU64,
+}
+
+impl SlotMeter {
+    pub(super) fn new(kind: SlotKind) -> Self {
+        Self {
+            kind,
+            executing: AtomicU64::new(0),
+            switching: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn executed(&self, ns: u64) {
+        self.executing.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    pub(crate) fn switched(&self, ns: u64) {
+        self.switching.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    pub(super) fn usage(&self) -> SlotUsage {
+        let read = |ns: &AtomicU64| Duration::from_nanos(ns.load(Ordering::Relaxed));
+        SlotUsage {
+            executing: read(&self.executing),
+            switching: read(&self.switching),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::ring::ContextRing;
 use super::space::{SoftBuffer, SoftContext};
 use super::station::{Recoveries, Station};
 use super::SoftDriver;
-use crate::{Gpu, GpuError, HandlerGuard, Interrupt};
+use crate::{Gpu, GpuError, HandlerGuard, Interrupt, SlotKind};
 
 /// What is reset when a job hangs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub struct SoftConfig {
     /// The device.
     pub gpu: Gpu,
     /// Fresh devices to which everything moves when the one in use fails for good; first the first.
-    /// They are best equal to it: contexts and memory are taken on all of them.
+    /// They are best equal to it: contexts and memory are taken on all of them. Where the host
+    /// schedules, every context is off the slots after the move, see [`SoftContext::bind`].
     pub standby: Vec<Gpu>,
     /// What is reset when a job hangs.
     pub reset: Reset,
@@ -116,7 +117,22 @@ impl SoftDevice {
     ///
     /// As [`Gpu::create_context`].
     pub fn create_context(&self, ring_words: usize) -> Result<Arc<SoftContext>, GpuError> {
-        SoftContext::new(Arc::clone(&self.station), ring_words).map(Arc::new)
+        let create = |gpu: &Gpu| gpu.create_context(ring_words);
+        SoftContext::new(Arc::clone(&self.station), create).map(Arc::new)
+    }
+
+    /// Creates a context that may be bound to slots of this kind only, where the host schedules.
+    ///
+    /// # Errors
+    ///
+    /// As [`Gpu::create_context_for`].
+    pub fn create_context_for(
+        &self,
+        kind: SlotKind,
+        ring_words: usize,
+    ) -> Result<Arc<SoftContext>, GpuError> {
+        let create = |gpu: &Gpu| gpu.create_context_for(kind, ring_words);
+        SoftContext::new(Arc::clone(&self.station), create).map(Arc::new)
     }
 
     /// Takes video memory.

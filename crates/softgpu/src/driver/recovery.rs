@@ -196,6 +196,7 @@ impl Doctor {
         count(&tally.guilty, done.failed);
         ring.context.now().doorbell();
         ring.drop_tokens(old);
+        ring.context.is_ready();
     }
 
     /// Stops all queues and does `what`; if that cannot help, moves to a fresh device, and if there

@@ -4,28 +4,36 @@
 //! Moving to another device is something fences wait for, so it must not allocate: whatever it
 //! needs there has been there from the beginning.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::station::Station;
-use crate::sync::{read, write};
-use crate::{Buffer, Context, ContextState, GpuError, Permissions};
+use crate::sync::{lock, read, write};
+use crate::{Buffer, Context, ContextState, Gpu, GpuError, Permissions, SlotAnswer};
 
 /// How often a context is tried to be cleared before that is given up.
 const TRIES: u32 = 256;
+
+/// Is told that a recovery is through with a context.
+type Ready = Arc<dyn Fn() + Send + Sync>;
 
 /// A context, wherever it lives at the moment.
 pub struct SoftContext {
     homes: Box<[Context]>,
     station: Arc<Station>,
+    ready: Mutex<Option<Ready>>,
 }
 
 impl SoftContext {
-    pub(super) fn new(station: Arc<Station>, ring_words: usize) -> Result<Self, GpuError> {
-        let homes = station
-            .present()
-            .map(|gpu| gpu.create_context(ring_words))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { homes, station })
+    pub(super) fn new(
+        station: Arc<Station>,
+        create: impl Fn(&Gpu) -> Result<Context, GpuError>,
+    ) -> Result<Self, GpuError> {
+        let homes = station.present().map(create).collect::<Result<_, _>>()?;
+        Ok(Self {
+            homes,
+            station,
+            ready: Mutex::default(),
+        })
     }
 
     /// Where it lives on each device, the last of them the last of [`SoftDevice::gpus`](super::SoftDevice::gpus).
@@ -38,6 +46,51 @@ impl SoftContext {
         // Those that were left before this context was made are not among its homes.
         let first = self.station.gpus.len() - self.homes.len();
         &self.homes[self.station.at() - first]
+    }
+
+    /// [Binds](Context::bind) the context on the device in use, where the host schedules.
+    ///
+    /// A recovery takes contexts off their slots: a reset of the context or of the device, and a move
+    /// to another device, where no context is on a slot. [`SlotAnswer::lost`] says so when it begins
+    /// (for a move with the cause [`Stopped`](crate::LossCause::Stopped)), and
+    /// [`on_ready`](Self::on_ready) when the context can be bound again. In between this fails with
+    /// [`GpuError::NeedsReset`], [`GpuError::SlotLost`] or [`GpuError::Stopped`], or, on a device
+    /// whose reset has lost nothing of the context's, succeeds and may be lost once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::bind`].
+    pub fn bind(&self, slot: u32, answer: Arc<dyn SlotAnswer>) -> Result<(), GpuError> {
+        self.now().bind(slot, answer)
+    }
+
+    /// [Takes](Context::vacate) the context off its slot on the device in use.
+    ///
+    /// # Errors
+    ///
+    /// As [`Context::vacate`].
+    pub fn vacate(&self, answer: Arc<dyn SlotAnswer>) -> Result<(), GpuError> {
+        self.now().vacate(answer)
+    }
+
+    /// Has `ready` called whenever a recovery of the device or of the context's queue has reset or
+    /// moved the context, and it can be bound again, with what is to be done again in its ring.
+    /// Replaces the one before. Only for a context with a [`SoftDriver`](super::SoftDriver) whose
+    /// queue is alive: others are reset by whoever owns them.
+    ///
+    /// It is called on the recovery's thread, without a lock, and must not wait for fences or queues
+    /// of the device, which hold still: it may `bind`, or leave word for who does.
+    pub fn on_ready(&self, ready: Arc<dyn Fn() + Send + Sync>) {
+        let before = lock(&self.ready).replace(ready);
+        drop(before);
+    }
+
+    /// The recovery is through with it.
+    pub(super) fn is_ready(&self) {
+        let ready = lock(&self.ready).clone();
+        if let Some(ready) = ready {
+            ready();
+        }
     }
 
     /// Maps all of `buffer`, and returns the address, which is the same wherever the context lives.

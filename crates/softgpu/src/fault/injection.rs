@@ -11,7 +11,8 @@ use crate::sync::lock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Injection {
-    /// The context stops making progress, until it is reset.
+    /// The context stops making progress, until it is reset. It can be taken off its slot, by
+    /// firmware and host alike (if the host may preempt at all), and hangs on when it comes back.
     Hang,
     /// The context touches this address and faults.
     FaultAddress(u64),
@@ -33,6 +34,9 @@ pub enum Injection {
     /// A reset reports that it [failed](crate::GpuError::ResetFailed): what was to be reset stands
     /// still until one succeeds. For `n` failures in a row, arm `n`.
     FailedReset,
+    /// The context is asked to [leave its slot](crate::Context::vacate) and cannot: it gets nothing
+    /// more done, and the answer comes only when the context or the device is reset.
+    StuckPreemption,
     /// A job's doorbell write returns only when the job's interrupt has been handled: who submits
     /// hears of the end before the submission has returned. Happens where nothing is ahead of the
     /// job, and stalls for 20 ms at most.
@@ -59,6 +63,7 @@ pub enum InjectionKind {
     DoubleInterrupt,
     SlowReset,
     FailedReset,
+    StuckPreemption,
     EarlyCompletion,
     Unplug,
 }
@@ -67,7 +72,7 @@ const KINDS: usize = InjectionKind::ALL.len();
 
 impl InjectionKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Hang,
         Self::FaultAddress,
         Self::FirmwareDeath,
@@ -77,6 +82,7 @@ impl InjectionKind {
         Self::DoubleInterrupt,
         Self::SlowReset,
         Self::FailedReset,
+        Self::StuckPreemption,
         Self::EarlyCompletion,
         Self::Unplug,
     ];
@@ -95,6 +101,7 @@ impl Injection {
             Self::DoubleInterrupt => InjectionKind::DoubleInterrupt,
             Self::SlowReset(_) => InjectionKind::SlowReset,
             Self::FailedReset => InjectionKind::FailedReset,
+            Self::StuckPreemption => InjectionKind::StuckPreemption,
             Self::EarlyCompletion => InjectionKind::EarlyCompletion,
             Self::Unplug { .. } => InjectionKind::Unplug,
         }
@@ -109,6 +116,7 @@ impl Injection {
             | Self::SpuriousInterrupt(_) => Place::Command,
             Self::LostInterrupt | Self::LateInterrupt(_) | Self::DoubleInterrupt => Place::Fence,
             Self::SlowReset(_) | Self::FailedReset => Place::Reset,
+            Self::StuckPreemption => Place::Vacate,
             Self::EarlyCompletion => Place::Doorbell,
         }
     }
@@ -118,16 +126,17 @@ impl Injection {
 ///
 /// What happens to commands (hang, fault address, firmware death, unplugging, spurious interrupt)
 /// happens before one; what happens to interrupts happens when a fence is written; a slow or failed
-/// reset happens when a reset is asked for; an early completion when the doorbell is rung.
+/// reset happens when a reset is asked for, a stuck preemption when a context on a slot is asked to
+/// leave it; an early completion when the doorbell is rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum When {
-    /// At the next opportunity: the next command, the next fence, the next reset. (Firmware death,
+    /// At the next opportunity: the next command, fence, reset or vacate. (Firmware death,
     /// unplugging and spurious interrupts do not wait for a command; they happen at once.)
     Now,
     /// At the job whose fence has this value: when it begins, if it says
-    /// [`BeginJob`](crate::Command::BeginJob), else before its fence is written. Not for resets.
+    /// [`BeginJob`](crate::Command::BeginJob), else before its fence is written. Not for resets, nor for stuck preemptions.
     Fence(u64),
-    /// At the `n`-th job (or reset) from now; 1 is the next that begins. Not for early completions.
+    /// At the `n`-th job (or reset, or vacate) from now; 1 is the next that begins. Not for early completions.
     Nth(u64),
 }
 
@@ -166,6 +175,7 @@ enum Place {
     Command,
     Fence,
     Reset,
+    Vacate,
     Doorbell,
 }
 
@@ -183,6 +193,8 @@ pub(crate) enum Moment {
     Fence { value: u64 },
     /// A reset was asked for.
     Reset,
+    /// A context was asked to leave its slot.
+    Vacate,
     /// The doorbell was rung, the newest job in the ring being this one.
     Doorbell { value: u64 },
 }
@@ -193,6 +205,7 @@ impl Moment {
             Self::Command { .. } => Place::Command,
             Self::Fence { .. } => Place::Fence,
             Self::Reset => Place::Reset,
+            Self::Vacate => Place::Vacate,
             Self::Doorbell { .. } => Place::Doorbell,
         }
     }
@@ -201,7 +214,7 @@ impl Moment {
         match *self {
             Self::Command { value, .. } => value,
             Self::Fence { value } | Self::Doorbell { value } => Some(value),
-            Self::Reset => None,
+            Self::Reset | Self::Vacate => None,
         }
     }
 
@@ -224,7 +237,7 @@ impl Injections {
     pub(crate) fn arm(self: &Arc<Self>, injection: Injection, when: When) -> Option<Armed> {
         let possible = match when {
             When::Now => true,
-            When::Fence(_) => injection.at() != Place::Reset,
+            When::Fence(_) => !matches!(injection.at(), Place::Reset | Place::Vacate),
             When::Nth(n) => n > 0 && injection.at() != Place::Doorbell,
         };
         if !possible {

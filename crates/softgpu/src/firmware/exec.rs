@@ -12,6 +12,7 @@ use crate::context::{ContextState, Shared};
 use crate::device::Device;
 use crate::fault::{Fault, FaultKind};
 use crate::observer::{Observer, SlotEventKind};
+use crate::slots::LossCause;
 use crate::sync::read;
 
 /// How much a context does before the next has its turn: words of simple work, a few
@@ -66,6 +67,8 @@ pub(super) enum Wait {
         address: u64,
         value: u32,
     },
+    /// Where the host schedules: more in its ring.
+    Doorbell,
     /// A reset.
     Hung,
 }
@@ -76,6 +79,8 @@ pub(super) enum Standing {
     Idle,
     Waiting,
     Resident(usize),
+    /// Where the host schedules: this slot is its, and switches to it.
+    Switching(usize),
     Faulted,
     Resetting,
 }
@@ -85,6 +90,8 @@ pub(super) struct Exec {
     pub(super) shared: Arc<Shared>,
     pub(super) standing: Standing,
     pub(super) wait: Wait,
+    /// The slot on which it was last, unless it has been reset since.
+    pub(super) last_slot: Option<usize>,
     operation: Option<Operation>,
     /// The words of the command in progress.
     length: u64,
@@ -106,6 +113,7 @@ impl Exec {
             shared,
             standing: Standing::Idle,
             wait: Wait::Nothing,
+            last_slot: None,
             operation: None,
             length: 0,
             in_job: false,
@@ -118,11 +126,36 @@ impl Exec {
         self.standing = standing;
         self.shared.set_state(match standing {
             Standing::Idle => ContextState::Idle,
-            Standing::Waiting => ContextState::Waiting,
+            Standing::Waiting | Standing::Switching(_) => ContextState::Waiting,
             Standing::Resident(slot) => ContextState::Resident(slot as u32),
             Standing::Faulted => ContextState::Faulted,
             Standing::Resetting => ContextState::Resetting,
         });
+    }
+
+    /// It is off its slot and may come back.
+    pub(super) fn stand_by(&mut self) {
+        self.stand(if self.has_work() {
+            Standing::Waiting
+        } else {
+            Standing::Idle
+        });
+    }
+
+    /// It has lost its slot.
+    pub(super) fn lose(&mut self, cause: LossCause) {
+        match cause {
+            LossCause::Fault(_) => self.stand(Standing::Faulted),
+            LossCause::ContextReset => self.stand(Standing::Resetting),
+            LossCause::Stopped | LossCause::Gone => self.shared.set_state(ContextState::Stopped),
+            // A dead firmware's contexts are on no slot, and one that is dropped is no more.
+            LossCause::DeviceReset | LossCause::Dropped => {}
+        }
+    }
+
+    /// Whether its ring is not empty: GET moves only when a command has ended.
+    pub(super) fn has_work(&self) -> bool {
+        self.shared.ring.put() != self.shared.ring.get()
     }
 
     /// Forgets what it was doing. The ring stays as it is.
@@ -148,11 +181,16 @@ impl Exec {
 
     /// It leaves its slot.
     pub(super) fn leave(&mut self, now: u64) {
-        if let Wait::Spin { until } = self.wait {
-            self.wait = Wait::SpinOffSlot {
-                left: until.saturating_sub(now),
-            };
-            self.shared.spin_ends(now);
+        match self.wait {
+            Wait::Spin { until } => {
+                self.wait = Wait::SpinOffSlot {
+                    left: until.saturating_sub(now),
+                };
+                self.shared.spin_ends(now);
+            }
+            // It looks by itself when it comes back.
+            Wait::Doorbell => self.wait = Wait::Nothing,
+            _ => {}
         }
     }
 
@@ -162,7 +200,7 @@ impl Exec {
             Wait::Nothing => true,
             Wait::Spin { until } => now >= until,
             Wait::Semaphore { .. } => self.is_satisfied(device),
-            Wait::SpinOffSlot { .. } | Wait::Hung => false,
+            Wait::SpinOffSlot { .. } | Wait::Doorbell | Wait::Hung => false,
         }
     }
 
@@ -225,7 +263,7 @@ impl Exec {
                 space.load(address)?;
                 self.shared.set_blocked(false);
             }
-            Wait::Nothing | Wait::SpinOffSlot { .. } | Wait::Hung => return Ok(()),
+            Wait::Nothing | Wait::SpinOffSlot { .. } | Wait::Doorbell | Wait::Hung => return Ok(()),
         }
         self.wait = Wait::Nothing;
         self.retire();

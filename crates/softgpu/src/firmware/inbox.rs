@@ -10,7 +10,7 @@ use crate::answer::Answer;
 use crate::clock::now_ns;
 use crate::context::{ResetReport, Shared};
 use crate::device::DeviceResetReport;
-use crate::error::GpuError;
+use crate::slots::Duty;
 use crate::sync::lock;
 
 /// A request to the firmware. `index` is the context's place in its table.
@@ -32,6 +32,17 @@ pub(crate) enum Request {
     },
     Ping {
         answer: Answer<()>,
+    },
+    /// Put a context on a free slot.
+    Bind {
+        index: usize,
+        slot: usize,
+        duty: Duty,
+    },
+    /// Take a context off its slot.
+    Vacate {
+        index: usize,
+        duty: Duty,
     },
     /// Injected death.
     Die {
@@ -67,20 +78,22 @@ impl Inbox {
     }
 
     /// Makes room for contexts up to `index`: for doorbells, one of its own and one left behind by a
-    /// predecessor, and for requests, so that a reset can be asked for without allocating.
+    /// predecessor, and for requests, so that a reset and a slot can be asked for without allocating.
     pub(crate) fn make_room(&self, index: usize) {
         let mut state = lock(&self.state);
         let missing = (2 * (index + 1)).saturating_sub(state.doorbells.len());
         state.doorbells.reserve(missing);
-        // A reset of each context and of the device, asked for at the same time.
-        let missing = (index + 4).saturating_sub(state.requests.len());
+        // A reset of each context and of the device, asked for at the same time, and one request of
+        // each context about slots, with its removal.
+        let missing = (3 * (index + 1) + 4).saturating_sub(state.requests.len());
         state.requests.reserve(missing);
     }
 
-    pub(crate) fn send(&self, request: Request) -> Result<(), GpuError> {
+    /// Sends a request, or gives it back if the firmware takes none any more.
+    pub(crate) fn send(&self, request: Request) -> Result<(), Request> {
         let mut state = lock(&self.state);
         if self.is_stopped() {
-            return Err(GpuError::Stopped);
+            return Err(request);
         }
         state.requests.push(request);
         self.attend(&mut state);

@@ -10,8 +10,10 @@ use crate::answer::Answer;
 use crate::clock::now_ns;
 use crate::context::{ResetReport, Shared};
 use crate::device::DeviceResetReport;
+use crate::error::GpuError;
 use crate::fault::{Injection, Injections, Moment};
 use crate::interrupt::Interrupt;
+use crate::slots::LossCause;
 use crate::sync::lock;
 
 /// A context that is being reset.
@@ -81,22 +83,21 @@ impl Firmware {
                 self.contexts[index] = Some(Box::new(Exec::new(shared)));
             }
             Request::Remove { index, answer } => {
-                self.withdraw(index);
+                self.withdraw(index, LossCause::Dropped);
                 let exec = self.contexts.get_mut(index).and_then(Option::take);
                 if let Some(exec) = &exec {
                     self.resets
                         .retain(|reset| !Arc::ptr_eq(&reset.context, &exec.shared));
+                    self.forget_tenant(&exec.shared.line);
                 }
                 drop(exec);
                 let _ = answer.try_send(());
             }
             Request::ResetDevice { answer } => self.begin_device_reset(answer),
             Request::Stop => self.stop = true,
-            Request::ResetContext { .. } | Request::Ping { .. } | Request::Die { .. }
-                if self.dead =>
-            {
-                self.unanswered.push(request);
-            }
+            _ if self.dead => self.unanswered.push(request),
+            Request::Bind { index, slot, duty } => self.bind(index, slot, duty),
+            Request::Vacate { index, duty } => self.ask_to_leave(index, duty),
             Request::ResetContext { index, answer } => self.begin_reset(index, answer),
             Request::Ping { answer } => answer.give(()),
             Request::Die { silent } => self.die(silent),
@@ -105,7 +106,7 @@ impl Firmware {
 
     fn begin_reset(&mut self, index: usize, answer: Answer<Option<ResetReport>>) {
         let now = now_ns();
-        self.withdraw(index);
+        self.withdraw(index, LossCause::ContextReset);
         let Some(exec) = self.exec_mut(index) else {
             return;
         };
@@ -169,6 +170,7 @@ impl Firmware {
         let fault = lock(&context.fault).take();
         if let Some(exec) = self.exec_mut(context.index) {
             exec.kill();
+            exec.last_slot = None;
             exec.stand(Standing::Idle);
         }
         ResetReport {
@@ -225,8 +227,12 @@ impl Firmware {
                 }
             }
         }
+        self.tell_untold(LossCause::DeviceReset);
         for request in unanswered {
             match request {
+                Request::Bind { duty, .. } | Request::Vacate { duty, .. } => {
+                    duty.fail(GpuError::SlotLost);
+                }
                 Request::ResetContext { index, answer } if answer.is_awaited() => {
                     self.begin_reset(index, answer);
                 }

@@ -2,9 +2,11 @@
 //! Who is on which slot.
 
 use super::exec::{Exec, Standing, Wait};
+use super::host::Why;
 use super::{Firmware, Seat};
 use crate::clock::now_ns;
 use crate::observer::SlotEventKind;
+use crate::slots::LossCause;
 
 /// When a context that has a slot may lose it to one that wants it.
 #[derive(Clone, Copy)]
@@ -19,10 +21,18 @@ enum Claim {
 
 impl Firmware {
     /// A context has work: it joins the run list, unless it is there already or may not run.
+    /// Where the host schedules it begins on the slot that it has, or is seen to wait for one.
     pub(super) fn enlist(&mut self, index: usize) {
-        if let Some(exec) = self.exec_mut(index) {
-            if exec.standing == Standing::Idle && exec.shared.ring.put() != exec.shared.ring.get() {
-                exec.stand(Standing::Waiting);
+        let hosted = self.is_hosted();
+        let Some(exec) = self.exec_mut(index).filter(|exec| exec.has_work()) else {
+            return;
+        };
+        if exec.wait == Wait::Doorbell {
+            exec.wait = Wait::Nothing;
+        }
+        if exec.standing == Standing::Idle {
+            exec.stand(Standing::Waiting);
+            if !hosted {
                 self.waiting.push_back(index);
             }
         }
@@ -44,7 +54,7 @@ impl Firmware {
                     return;
                 };
                 chances -= 1;
-                if let Some(index) = self.vacate(slot) {
+                if let Some(index) = self.vacate(slot, Why::Turn) {
                     if let Some(exec) = self.exec_mut(index) {
                         exec.stand(Standing::Waiting);
                     }
@@ -79,41 +89,46 @@ impl Firmware {
     }
 
     fn occupy(&mut self, slot: usize, index: usize) {
-        // The round's time is too old: what it has been on the slot counts to the nanosecond.
         let now = now_ns();
-        let slice_end = now.saturating_add(self.slice_ns);
-        let Some(exec) = self.exec_mut(index) else {
-            return;
-        };
-        exec.arrive(now);
-        exec.stand(Standing::Resident(slot));
-        let job = exec.job;
         self.slots[slot] = Some(Seat {
             context: index,
-            slice_end,
+            slice_end: now.saturating_add(self.slice_ns),
+            from: now,
+            busy: 0,
+            tenancy: None,
         });
-        self.device.counters.slot_switches.add();
-        self.note(slot, now, SlotEventKind::Resident { job });
+        self.arrive(slot, index);
     }
 
     /// Takes the context on `slot` off it and returns its index. Where it stands then is for the
-    /// caller to say.
-    pub(super) fn vacate(&mut self, slot: usize) -> Option<usize> {
-        self.slots[slot].as_ref()?;
+    /// caller to say, if the firmware schedules.
+    pub(super) fn vacate(&mut self, slot: usize, why: Why) -> Option<usize> {
+        let seat = self.slots[slot].as_ref()?;
         let now = now_ns();
-        self.note(slot, now, SlotEventKind::Left);
-        let seat = self.slots[slot].take()?;
-        if let Some(exec) = self.exec_mut(seat.context) {
-            exec.leave(now);
+        // One to which the slot still switches has not come.
+        if seat.switching().is_none() {
+            self.note(slot, now, SlotEventKind::Left);
         }
-        Some(seat.context)
+        let seat = self.slots[slot].take()?;
+        let index = seat.context;
+        if let Some(exec) = self.exec_mut(index) {
+            exec.leave(now);
+            // Before anybody is told.
+            match why {
+                Why::Asked => exec.stand_by(),
+                Why::Lost(cause) => exec.lose(cause),
+                Why::Turn | Why::Death => {}
+            }
+        }
+        self.end_stay(slot, now, seat, why);
+        Some(index)
     }
 
     /// Takes a context off slot and run list, wherever it is.
-    pub(super) fn withdraw(&mut self, index: usize) {
+    pub(super) fn withdraw(&mut self, index: usize, cause: LossCause) {
         match self.exec(index).map(|exec| exec.standing) {
-            Some(Standing::Resident(slot)) => {
-                self.vacate(slot);
+            Some(Standing::Resident(slot) | Standing::Switching(slot)) => {
+                self.vacate(slot, Why::Lost(cause));
             }
             Some(Standing::Waiting) => self.waiting.retain(|&other| other != index),
             _ => {}
@@ -133,7 +148,8 @@ impl Firmware {
                 _ => None,
             };
             let slice = contended.then_some(seat.slice_end);
-            earliest = [earliest, spin, slice].into_iter().flatten().min();
+            let switch = seat.switching();
+            earliest = [earliest, spin, slice, switch].into_iter().flatten().min();
         }
         earliest
     }
@@ -152,7 +168,12 @@ impl Firmware {
     }
 
     fn scheduled(&self) -> impl Iterator<Item = &Exec> {
-        let resident = self.slots.iter().flatten().map(|seat| seat.context);
+        let resident = self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|seat| seat.executes())
+            .map(|seat| seat.context);
         resident
             .chain(self.waiting.iter().copied())
             .filter_map(|index| self.exec(index))

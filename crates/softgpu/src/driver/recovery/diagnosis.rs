@@ -3,7 +3,7 @@
 //!
 //! Time alone proves no guilt: on a loaded machine the device itself may not have run. So a job is
 //! guilty of a hang only if the firmware, asked twice for a sign of life, has given both and the job
-//! has got nothing done in between.
+//! has got nothing done in between, on the slot on which its context was all the time.
 
 use std::sync::atomic::Ordering;
 
@@ -56,7 +56,8 @@ pub(super) fn diagnose(station: &Station, ring: &ContextRing, asked: Option<u64>
     let Some(seqno) = asked.filter(|&seqno| seqno > reached) else {
         return Diagnosis::Nothing;
     };
-    let before = context.progress();
+    let (before, stays) = (context.progress(), context.stays());
+    let waited = context.waits_for_slot();
     for _ in 0..2 {
         match station.gpu().ping() {
             Ok(()) => {}
@@ -66,7 +67,8 @@ pub(super) fn diagnose(station: &Station, ring: &ContextRing, asked: Option<u64>
         }
     }
     ring.complete_reached();
-    let moves = context.progress() != before || context.waits_for_slot();
+    let was_away = waited || context.waits_for_slot() || context.stays() != stays;
+    let moves = context.progress() != before || was_away;
     if context.fence_value() >= seqno || (moves && !exhausted) {
         return Diagnosis::Nothing;
     }
