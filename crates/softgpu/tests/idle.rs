@@ -3,15 +3,49 @@
 
 mod common;
 
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
+use common::told::{self, Told};
 use common::{mapped, reached, submit};
-use ringfence_softgpu::{Command, Gpu, GpuConfig};
+use ringfence_softgpu::{Command, Context, Gpu, GpuConfig, Injection, When};
 use rustix::time::{clock_gettime, ClockId};
 
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Contexts that have nothing to do, on slots that the host gave them, and one that cannot go on.
+fn hosted() -> (Gpu, Vec<Context>, Vec<Receiver<Told>>) {
+    let gpu = told::hosted(5, true);
+    let contexts: Vec<_> = (0..5)
+        .map(|_| gpu.create_context(64).expect("a context"))
+        .collect();
+    let mut told: Vec<_> = contexts
+        .iter()
+        .zip(0..)
+        .map(|(context, slot)| told::bind(context, slot))
+        .collect();
+    submit(&contexts[1], &[Command::Fence { value: 1 }]);
+    reached(&contexts[1], 1);
+    submit(&contexts[2], &[Command::Hang]);
+    submit(&contexts[3], &[Command::Spin { ns: u64::MAX }]);
+    // Its semaphore is written, and it can do nothing about it.
+    let (semaphore, address) = mapped(&gpu, &contexts[4], 1);
+    submit(
+        &contexts[4],
+        &[Command::SemaphoreWait { address, value: 1 }],
+    );
+    told::a_round(&gpu);
+    let stuck = contexts[4].inject(Injection::StuckPreemption, When::Now);
+    stuck.expect("possible");
+    let (answer, answers) = told::listener();
+    contexts[4].vacate(answer).expect("taken");
+    told::a_round(&gpu);
+    semaphore.write(0, &[1]).expect("in range");
+    told.push(answers);
+    (gpu, contexts, told)
 }
 
 #[test]
@@ -28,6 +62,7 @@ fn waiting_and_spinning_contexts_cost_nothing() {
     submit(&contexts[1], &[Command::Hang]);
     let (done, ended) = std::sync::mpsc::channel();
     let _handler = contexts[7].on_interrupt(move |_| done.send(()).unwrap_or(()));
+    let _hosted = hosted();
     let before = processor_time();
     for context in &contexts[2..] {
         submit(

@@ -6,6 +6,8 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod told;
+
 use std::time::{Duration, Instant};
 
 use proptest::test_runner::Config as ProptestConfig;
