@@ -27,6 +27,7 @@ mod plant;
 mod recovery;
 mod resets;
 mod scope;
+mod slots;
 mod unbind;
 
 module! {
