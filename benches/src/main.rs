@@ -10,9 +10,10 @@ mod measure;
 mod memory;
 mod others;
 mod picks;
+mod realtime;
 mod simulation;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use rustix::thread::{sched_getaffinity, sched_getcpu, sched_setaffinity, CpuSet};
 use serde_json::{Map, Value};
 
@@ -37,13 +38,24 @@ struct Args {
     /// Only the ratios whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
+    #[command(subcommand)]
+    instead: Option<Instead>,
+}
+
+/// What to measure instead of costs.
+#[derive(Subcommand)]
+enum Instead {
+    Realtime(realtime::Args),
 }
 
 /// Many, but each has its memory.
 const MANY: usize = 10_000;
 
-fn main() -> Result<(), rustix::io::Errno> {
+fn main() -> std::io::Result<()> {
     let args = Args::parse();
+    if let Some(Instead::Realtime(args)) = &args.instead {
+        return realtime::run(args);
+    }
     let all_cpus = sched_getaffinity(None)?;
     let mut one_cpu = CpuSet::new();
     one_cpu.set(sched_getcpu());

@@ -1,13 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Who runs a queue: the trait for executors, and the shared pool.
+//! Who runs a queue: the trait for executors, shared pools, and pools by priority.
 //!
 //! A queue decides *that* a worker must come ([`Effect::Kick`](ringfence_core::Effect::Kick)) and
 //! when its timer must fire; an executor decides *which thread* does it. A queue is handed to one
 //! worker at a time, because core does not kick a worker that is on its way or at work.
+//!
+//! # Real time
+//!
+//! A queue whose jobs must run at once, whatever ordinary threads are doing, is built on a pool with
+//! [real-time workers](PoolBuilder::real_time), or on the level of [`PriorityPools`] that has them.
+//! What counts most is a job that waits for a fence. Whoever signals it, an ordinary thread, another
+//! fence's callback or an interrupt handler, only counts it off and schedules the queue; a worker of
+//! the pool runs the job. From the signal to `run` no ordinary thread has a part in it, with these
+//! exceptions, which are the caller's to avoid:
+//!
+//! - **Bypass.** A queue with [bypass](crate::Builder::bypass) runs jobs on the threads that submit
+//!   them. While such a thread is in `run`, or preempted in it, the real-time worker leaves the
+//!   queue to it. So leave bypass off, as it is if not said; or submit from real-time threads alone.
+//! - **A signal inside a fence's callback** takes effect when that callback has returned. What
+//!   real-time jobs wait for is not signalled in callbacks that take long. Callbacks of one fence are
+//!   called in the order in which they were registered.
+//! - **Completing jobs.** Fences of a queue signal in order, one thread at a time. Where an ordinary thread
+//!   completes a job and is preempted in a callback of its fence, the queue's later jobs run, but their
+//!   fences wait for it. So real-time jobs are completed by real-time threads, interrupt handlers, or in
+//!   `run`.
+//! - **A long `run` of another queue on the same worker.** `threads` says how many may be out.
+//! - **A lock of a few dozen instructions** whose ordinary holder has just been preempted: the
+//!   real-time thread naps for microseconds at a time until the holder has had a turn. There is no
+//!   priority inheritance, so a processor full of other ordinary threads may keep it waiting for
+//!   as long as they do the holder.
+//! - **Memory.** Workers drop payloads after fences have signalled: the allocator's locks and page faults are
+//!   between one job and the next. `mlockall(2)` is the program's to call.
 
+mod builder;
+mod levels;
 #[cfg(all(test, feature = "loom"))]
 mod loom_tests;
 mod pool;
+mod scheduling;
 mod timers;
 
 use std::fmt;
@@ -15,7 +45,12 @@ use std::sync::{Arc, Weak};
 
 use ringfence_core::Time;
 
+pub use builder::PoolBuilder;
+pub use levels::{Priority, PriorityPools, PriorityPoolsBuilder};
 pub use pool::Pool;
+#[cfg(not(any(feature = "loom", feature = "shuttle")))]
+pub(crate) use scheduling::is_real_time;
+pub use scheduling::{RealTimePriority, Refusal, Scheduling};
 
 /// What an executor runs: a queue.
 pub trait Runnable: Send + Sync {

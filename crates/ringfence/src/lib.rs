@@ -33,7 +33,7 @@ pub use device::{Device, DeviceBuilder, UnbindError};
 pub use driver::{
     Completion, Driver, Replay, ReplayOutcome, RunOutcome, Submission, TimedOutJob, TimeoutOutcome,
 };
-pub use executor::{Executor, Pool};
+pub use executor::{Executor, Pool, Priority, PriorityPools, RealTimePriority, Scheduling};
 pub use fence::{Fence, Signaller, Timeline};
 pub use gate::{Gate, GateControl};
 pub use job::{Armed, Guarded, NotCovered, PrepareFailed, Prepared, SubmissionGuard};

@@ -38,6 +38,9 @@ use loom as host;
 #[cfg(all(feature = "shuttle", not(feature = "loom")))]
 use shuttle as host;
 
+mod backoff;
+
+pub(crate) use backoff::Backoff;
 pub(crate) use host::sync::MutexGuard;
 pub(crate) use host::{sync::atomic, thread};
 
@@ -118,9 +121,9 @@ impl<T> Mutex<T> {
 ///
 /// Interrupts of the thread that holds it are masked ([`irq`](crate::irq)), so a signal handler may
 /// take it too: it never waits for its own thread. Unlocking is a plain store, where a futex mutex needs a second atomic exchange; a job's life
-/// has four holds, so that shows. Waiters spin, then yield, then nap, so that a holder that was
-/// preempted gets the processor back even from waiters of real-time priority. Not poisoned by
-/// panics: nothing that can panic runs under it.
+/// has four holds, so that shows. Waiters spin, then yield, then nap, and those of real-time priority
+/// nap at once ([`Backoff`]), so that a holder that was preempted gets the processor back. Not
+/// poisoned by panics: nothing that can panic runs under it.
 ///
 /// Under a model checker it is that checker's mutex.
 #[cfg(not(any(feature = "loom", feature = "shuttle")))]
@@ -379,43 +382,6 @@ impl Condvar {
 
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
-    }
-}
-
-/// Waiting for another thread to leave a few instructions: spins, then yields, then naps, so that
-/// a preempted or slower thread gets the processor.
-///
-/// An interrupt handler goes on yielding for long before it naps: it should not sleep, but must
-/// not keep a holder of lower priority from the only processor for ever either.
-#[derive(Debug, Default)]
-pub(crate) struct Backoff {
-    rounds: u32,
-}
-
-impl Backoff {
-    #[cfg(not(any(feature = "loom", feature = "shuttle")))]
-    pub(crate) fn snooze(&mut self) {
-        const SPINS: u32 = 6;
-        const YIELDS: u32 = 64;
-        const YIELDS_IN_HANDLER: u32 = 10_000;
-        if self.rounds < SPINS {
-            for _ in 0..1 << self.rounds {
-                std::hint::spin_loop();
-            }
-        } else if self.rounds < YIELDS
-            || (self.rounds < YIELDS_IN_HANDLER && crate::irq::in_handler())
-        {
-            thread::yield_now();
-        } else {
-            thread::sleep(Duration::from_micros(50));
-        }
-        self.rounds = self.rounds.saturating_add(1);
-    }
-
-    #[cfg(any(feature = "loom", feature = "shuttle"))]
-    pub(crate) fn snooze(&mut self) {
-        self.rounds = self.rounds.saturating_add(1);
-        thread::yield_now();
     }
 }
 

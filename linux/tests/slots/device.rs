@@ -7,8 +7,8 @@ use kernel::prelude::*;
 
 use ringfence_core::{GateReport, Out, Time};
 use ringfence_orchestrator_core::{
-    Answer, Config, Effect, Orchestrator, Policy, Preemption, Priority, Seat, SeatConfig, SeatId, Slot, SlotKind,
-    Weight,
+    Answer, Config, Effect, Orchestrator, Policy, Preemption, Priority, Seat, SeatConfig, SeatId,
+    Slot, SlotKind, Weight,
 };
 
 /// Slots of the device.
@@ -140,7 +140,10 @@ impl<P: Policy> Device<P> {
     }
 
     fn queue(&mut self, seat: SeatId) -> Result<&mut Queue> {
-        self.queues.iter_mut().find(|queue| queue.seat == seat).ok_or(EINVAL)
+        self.queues
+            .iter_mut()
+            .find(|queue| queue.seat == seat)
+            .ok_or(EINVAL)
     }
 
     fn act(&mut self) -> Result {
@@ -177,7 +180,7 @@ impl<P: Policy> Device<P> {
             };
             refused.map_err(|_| EINVAL)?;
         }
-        Ok(self.core.check_invariants().map_err(|_| EINVAL)?)
+        self.core.check_invariants().map_err(|_| EINVAL)
     }
 
     /// Lets virtual time pass, up to `end` nanoseconds.

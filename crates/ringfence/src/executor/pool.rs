@@ -9,6 +9,8 @@ use std::sync::{Arc, Weak};
 
 use ringfence_core::Time;
 
+use super::builder::PoolBuilder;
+use super::scheduling::{Granted, Refusal, Scheduling};
 use super::timers::Timers;
 use super::{Executor, Place, Rest, Runnable};
 use crate::clock::monotonic;
@@ -16,8 +18,8 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{thread, Event, SpinGuard, SpinLock};
 
 /// How often a worker that finds nothing yields before it sleeps: a kick that comes within that
-/// costs no wake-up.
-const LINGER_YIELDS: usize = if cfg!(any(feature = "loom", feature = "shuttle")) {
+/// costs no wake-up. Real-time workers sleep at once: they would yield to each other alone.
+pub(super) const LINGER_YIELDS: usize = if cfg!(any(feature = "loom", feature = "shuttle")) {
     0
 } else {
     4
@@ -31,23 +33,27 @@ const LINGER_YIELDS: usize = if cfg!(any(feature = "loom", feature = "shuttle"))
 pub struct Pool {
     shared: Arc<Shared>,
     /// Stops the threads when the last owner goes; the threads themselves do not hold it.
-    _owner: Arc<Owner>,
+    owner: Arc<Owner>,
 }
 
-struct Owner(Arc<Shared>);
+struct Owner {
+    shared: Arc<Shared>,
+    granted: Granted,
+}
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.stop();
+        self.shared.stop();
     }
 }
 
-struct Shared {
+pub(super) struct Shared {
     /// A spin lock, and sleeping by a futex: a signal handler may schedule.
     state: SpinLock<State>,
     wake: Event,
     /// The length of the run list, for lingering workers to look at without the lock.
     ready: AtomicUsize,
+    linger: usize,
 }
 
 /// # Invariants
@@ -69,7 +75,9 @@ struct State {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("scheduling", &self.scheduling())
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,30 +88,35 @@ impl Pool {
     ///
     /// What the system says when it cannot start a thread.
     pub fn new(threads: usize) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: SpinLock::new(State {
-                run: VecDeque::new(),
-                timers: Timers::default(),
-                sleepers: 0,
-                calls: 0,
-                watch: None,
-                stop: false,
-            }),
-            wake: Event::new(),
-            ready: AtomicUsize::new(0),
-        });
-        let owner = Arc::new(Owner(Arc::clone(&shared)));
-        for number in 0..threads.max(1) {
-            let shared = Arc::clone(&shared);
-            // Not joined: the thread ends by itself once it is told to stop.
-            let _detached = thread::Builder::new()
-                .name(format!("ringfence-{number}"))
-                .spawn(move || shared.work())?;
-        }
-        Ok(Self {
+        Self::builder().threads(threads).build()
+    }
+
+    /// Starts a pool that is not like any other: with real-time workers, or with names of its own.
+    pub fn builder() -> PoolBuilder {
+        PoolBuilder::new()
+    }
+
+    /// The pool whose workers have been started and given `granted`; stops them when dropped.
+    pub(super) fn of(shared: Arc<Shared>, granted: Granted) -> Self {
+        let owner = Owner {
+            shared: Arc::clone(&shared),
+            granted,
+        };
+        Self {
             shared,
-            _owner: owner,
-        })
+            owner: Arc::new(owner),
+        }
+    }
+
+    /// How the system schedules the workers, by its own account when they were started. Of threads that
+    /// were given different things, the least.
+    pub fn scheduling(&self) -> Scheduling {
+        self.owner.granted.scheduling
+    }
+
+    /// What the system has refused, if the workers have not what the pool was made for.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.owner.granted.refusal
     }
 
     /// The pool as any executor.
@@ -180,7 +193,24 @@ impl State {
 }
 
 impl Shared {
-    fn stop(&self) {
+    /// What workers need, with nothing to do. They yield `linger` times before they sleep.
+    pub(super) fn new(linger: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: SpinLock::new(State {
+                run: VecDeque::new(),
+                timers: Timers::default(),
+                sleepers: 0,
+                calls: 0,
+                watch: None,
+                stop: false,
+            }),
+            wake: Event::new(),
+            ready: AtomicUsize::new(0),
+            linger,
+        })
+    }
+
+    pub(super) fn stop(&self) {
         let mut state = self.state.lock();
         state.stop = true;
         // Who is about to sleep looks at this first; who sleeps is woken, called or not.
@@ -205,7 +235,7 @@ impl Shared {
     }
 
     /// A worker thread's life.
-    fn work(&self) {
+    pub(super) fn work(&self) {
         let mut state = self.state.lock();
         loop {
             state = self.fire_timers(state);
@@ -248,7 +278,7 @@ impl Shared {
     }
 
     fn sleep<'a>(&'a self, mut state: SpinGuard<'a, State>) -> SpinGuard<'a, State> {
-        for () in repeat_n((), LINGER_YIELDS) {
+        for () in repeat_n((), self.linger) {
             drop(state);
             thread::yield_now();
             if self.ready.load(Ordering::Relaxed) != 0 {

@@ -80,7 +80,8 @@ impl Builder {
         self
     }
 
-    /// Whether a submitter may run its job itself, where nothing is in the way. Off if not said.
+    /// Whether a submitter may run its job itself, where nothing is in the way. Off if not said, and
+    /// to be left off where the executor has [real-time workers](crate::executor#real-time).
     pub fn bypass(mut self, bypass: bool) -> Self {
         self.config.bypass = bypass;
         self
