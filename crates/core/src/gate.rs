@@ -54,7 +54,8 @@ pub struct GateReport {
     /// The queue has use for the hardware: something is with the driver or on the hardware, or a
     /// job could be run now if the gate were open.
     pub wants: bool,
-    /// What is out. [`Out::Open`] while the gate is, unless the queue has ended.
+    /// What is out. [`Out::Open`] while the gate is, unless the queue was killed: then nothing can
+    /// get out any more.
     pub out: Out,
 }
 

@@ -83,8 +83,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         let told = self.gate.told;
         let (on_hardware, inside) = (self.is_on_hardware(), self.driver_is_inside());
         let wants = on_hardware || inside || self.could_run();
+        let killed = matches!(self.lifecycle, Lifecycle::Killed(_));
         let out = match (inside, on_hardware) {
-            _ if self.gate.gate == Gate::Open && !self.has_ended() => Out::Open,
+            _ if self.gate.gate == Gate::Open && !killed => Out::Open,
             (true, _) => Out::Inside,
             (false, true) => Out::OnHardware,
             (false, false) => Out::Nothing,
@@ -116,10 +117,5 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// True if a job could be run but for the gate.
     fn could_run(&self) -> bool {
         !self.is_held_otherwise() && !self.unbound && self.next_in_line().is_some()
-    }
-
-    /// True once no job can get to the driver any more, whatever happens.
-    fn has_ended(&self) -> bool {
-        matches!(self.lifecycle, Lifecycle::Killed(_)) || self.is_closed()
     }
 }

@@ -2,20 +2,21 @@
 //! A gated queue runs when it is told to, and says what it wants.
 #![cfg(not(any(feature = "loom", feature = "shuttle")))]
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "gate/porter.rs"]
+mod ends;
+mod many;
 mod porter;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::Duration;
 
 use common::manual::Manual;
 use common::mock::{Mock, What};
-use common::{done, eventually, on_signal, submit, without_deadlock, Rig};
+use common::{done, eventually, on_signal, submit, Rig};
 use porter::{report, Porter};
-use ringfence::{Builder, ClosePolicy, Errno, Out, Queue, Time};
+use ringfence::{Builder, Errno, Out, Queue, Time};
 
 fn builder(porter: &Arc<Porter>) -> Builder {
     Queue::<Mock>::builder("gated").gate(porter.clone())
@@ -194,6 +195,31 @@ fn a_report_tells_when_the_last_callback_has_returned() {
 }
 
 #[test]
+fn who_walks_a_stopped_queue_is_inside() {
+    let (rig, porter, manual, queue) = stepped(|builder| builder);
+    porter.control().open();
+    submit(&queue, rig.gpu.waits(1), &[]);
+    manual.work();
+    porter.control().shut();
+    let out = || porter.last().map(|report| report.out);
+    assert_eq!(out(), Some(Out::OnHardware));
+    let mut stopped = queue.stop().unwrap();
+    assert_eq!(out(), Some(Out::OnHardware));
+    let mut walk = stopped.pending();
+    let job = walk.next().unwrap();
+    assert_eq!(
+        out(),
+        Some(Out::Inside),
+        "it is told before the job is touched"
+    );
+    job.keep();
+    assert_eq!(out(), Some(Out::OnHardware));
+    drop(stopped);
+    rig.gpu.complete(1, Ok(()));
+    end(rig, &porter, &manual, queue);
+}
+
+#[test]
 fn completions_in_interrupts_leave_the_report_to_the_worker() {
     let (rig, porter, manual, queue) = stepped(|builder| builder);
     porter.control().open();
@@ -292,68 +318,6 @@ fn a_gate_may_be_set_from_driver_and_fence_callbacks() {
 }
 
 #[test]
-fn a_gate_is_detached_once_however_its_queue_ends() {
-    type Ends = fn(&Rig, &Queue<Mock>);
-    let ways: [(&str, Ends); 5] = [
-        ("dropped", |_, _| {}),
-        ("closed", |_, queue| queue.close()),
-        ("killed", |_, queue| queue.kill(Errno::EIO)),
-        ("unbound", |rig, _| rig.device.unbind().unwrap()),
-        ("killed and unbound", |rig, queue| {
-            queue.kill(Errno::EIO);
-            rig.device.unbind().unwrap();
-        }),
-    ];
-    for (what, ends) in ways {
-        for open in [false, true] {
-            let (rig, porter, manual, queue) = stepped(|builder| builder);
-            if open {
-                porter.control().open();
-            }
-            let fence = submit(&queue, rig.gpu.waits(1), &[]);
-            manual.work();
-            ends(&rig, &queue);
-            let control = porter.control();
-            if open && fence.status().is_none() {
-                assert_eq!(porter.detached(), 0, "{what}: a job is on the hardware");
-                rig.gpu.complete(1, Ok(()));
-            }
-            drop(queue);
-            manual.work();
-            assert!(fence.status().is_some(), "{what}");
-            assert_eq!(porter.detached(), 1, "{what}");
-            let last = porter.last().map(|report| (report.wants, report.out));
-            assert_eq!(last, Some((false, Out::Nothing)), "{what}");
-            rig.finish();
-            drop(fence);
-            assert_eq!(control.open(), None, "{what}: the queue is gone");
-            assert_eq!(porter.detached(), 1, "{what}");
-            porter.assert_kept_the_rules();
-        }
-    }
-}
-
-#[test]
-fn nothing_is_told_after_unbind_though_the_queue_is_not_closed() {
-    let (rig, porter, manual, queue) = stepped(|builder| builder);
-    let mut guard = queue.submission_guard();
-    let job = queue.prepare(rig.gpu.done(1), 1).unwrap();
-    let armed = guard.arm(job).unwrap();
-    // Elsewhere: this thread holds a fence up.
-    thread::scope(|scope| scope.spawn(|| rig.device.unbind()).join().unwrap()).unwrap();
-    assert_eq!(porter.detached(), 1);
-    let told = porter.last();
-    assert!(
-        porter.control().open().is_some(),
-        "the queue is still there"
-    );
-    assert_eq!(porter.last(), told);
-    armed.submit();
-    drop(guard);
-    end(rig, &porter, &manual, queue);
-}
-
-#[test]
 fn every_change_of_the_gate_is_told() {
     let (rig, porter, manual, queue) = stepped(|builder| builder);
     let control = porter.control();
@@ -369,106 +333,4 @@ fn every_change_of_the_gate_is_told() {
         assert_eq!(porter.last(), Some(told), "though nothing else has changed");
     }
     end(rig, &porter, &manual, queue);
-}
-
-#[test]
-fn a_queue_that_drains_wants_its_gate_open() {
-    let (rig, porter, manual, queue) = stepped(|builder| builder.close_policy(ClosePolicy::Drain));
-    let fence = submit(&queue, rig.gpu.done(1), &[]);
-    let closed = queue.closed();
-    drop(queue);
-    manual.work();
-    assert_eq!((fence.status(), porter.detached()), (None, 0));
-    assert!(porter.last().unwrap().wants);
-    porter.control().open();
-    manual.work();
-    assert_eq!((done(&fence), done(&closed)), (Ok(()), Ok(())));
-    assert_eq!(porter.detached(), 1);
-    rig.finish();
-    porter.assert_kept_the_rules();
-}
-
-#[test]
-fn a_build_that_fails_detaches() {
-    let (rig, porter) = (Rig::new(), Porter::new());
-    rig.device.unbind().unwrap();
-    let built = builder(&porter).build(&rig.device, rig.pool.executor(), rig.gpu.driver());
-    assert!(built.is_err());
-    assert_eq!(porter.detached(), 1);
-    porter.assert_kept_the_rules();
-    rig.finish();
-}
-
-/// Submitters against threads that open, yield and shut, against completions.
-fn toggled(bypass: bool, round: u64) {
-    let (rig, porter) = (Rig::new(), Porter::new());
-    let queue = rig.build(builder(&porter).bypass(bypass).capacity(64).credits(4));
-    let over = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let togglers: Vec<_> = (0..2_u64)
-            .map(|seed| {
-                let (over, control) = (&over, porter.control());
-                scope.spawn(move || {
-                    let mut state = seed + 2 * round + 1;
-                    while !over.load(Ordering::Relaxed) {
-                        state = state.wrapping_mul(6364136223846793005).wrapping_add(1);
-                        match state >> 62 {
-                            0 | 1 => control.open(),
-                            2 => control.yield_now(),
-                            _ => control.shut(),
-                        };
-                        thread::yield_now();
-                    }
-                    control.open();
-                })
-            })
-            .collect();
-        let clock = rig.gpu.start_clock();
-        let submitters: Vec<_> = (0..3)
-            .map(|thread| {
-                let (rig, queue) = (&rig, &queue);
-                scope.spawn(move || {
-                    let jobs = (0..200).map(|job| {
-                        let takes = common::mock::Does::Takes(job % 3);
-                        let mut work = rig.gpu.work(thread * 1000 + job, takes);
-                        loop {
-                            match queue.prepare(work, 1) {
-                                Ok(job) => break job.submit(),
-                                Err(full) => work = full.payload,
-                            }
-                            thread::yield_now();
-                        }
-                    });
-                    jobs.collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let fences: Vec<_> = submitters.into_iter().map(|t| t.join().unwrap()).collect();
-        over.store(true, Ordering::Relaxed);
-        for toggler in togglers {
-            toggler.join().unwrap();
-        }
-        for fence in fences.iter().flatten() {
-            assert_eq!(done(fence), Ok(()));
-        }
-        drop(clock);
-    });
-    eventually("the last report is true", || {
-        porter
-            .last()
-            .is_some_and(|last| !last.wants && last.out == Out::Open)
-    });
-    assert_eq!(porter.last(), queue.gate_report());
-    queue.check_invariants().unwrap();
-    drop(queue);
-    eventually("it is detached", || porter.detached() == 1);
-    rig.finish();
-    porter.assert_kept_the_rules();
-}
-
-#[test]
-fn no_job_is_lost_while_threads_open_and_shut() {
-    for round in 0..8 {
-        without_deadlock("toggling", move || toggled(round % 2 == 0, round));
-    }
 }
