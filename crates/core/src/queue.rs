@@ -207,10 +207,10 @@ pub struct Queue<S, P: HasEntry = Entry> {
     guilt: Guilt,
     /// The driver wants a recovery.
     recovery: Recovery,
-    gate: GateDesk,
     /// The job that is lent to who has stopped the queue.
     walked: Option<u64>,
     config: Config,
+    gate: GateDesk,
     log: Log<P::Records>,
     _element: PhantomData<fn() -> P>,
 }

@@ -54,8 +54,10 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if let Some(job) = self.next_run(visit) {
             return Some(Effect::Run { job });
         }
-        if let Some(report) = self.next_report(visit) {
-            return Some(report);
+        if self.is_gated() {
+            if let Some(report) = self.next_report(visit) {
+                return Some(report);
+            }
         }
         if self.closed_is_due() && !matches!(visit.context, Context::Irq | Context::Nested) {
             self.closed_told = true;

@@ -49,9 +49,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     }
 
     /// Tells what has changed, where this visit may.
-    #[inline]
+    #[cold]
     pub(super) fn next_report(&mut self, visit: &Visit) -> Option<Effect> {
-        if !self.is_gated() || matches!(visit.context, Context::Irq | Context::Nested) {
+        if matches!(visit.context, Context::Irq | Context::Nested) {
             return None;
         }
         let report = self.due_report()?;
@@ -76,6 +76,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     }
 
     /// The next report, where what is so differs from what was told.
+    #[cold]
     fn due_report(&self) -> Option<GateReport> {
         if self.closed_told {
             return None;

@@ -7,6 +7,7 @@
 #![cfg(all(feature = "shuttle", not(feature = "loom")))]
 
 mod attempts;
+mod gate;
 mod recovery;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -175,6 +176,7 @@ struct World {
     /// Sequence numbers in the order in which their fences signalled.
     signalled: Arc<Mutex<Vec<u64>>>,
     watched: Mutex<Vec<Watched>>,
+    keeper: Option<Arc<gate::Keeper>>,
 }
 
 impl World {
@@ -183,6 +185,14 @@ impl World {
     }
 
     fn with(bypass: bool, device: impl FnOnce(&Arc<Facts>) -> Device) -> Arc<Self> {
+        Self::made(bypass, device, None)
+    }
+
+    fn made(
+        bypass: bool,
+        device: impl FnOnce(&Arc<Facts>) -> Device,
+        keeper: Option<Arc<gate::Keeper>>,
+    ) -> Arc<Self> {
         // Lives as long as the queue.
         let pool = Pool::new(1).unwrap();
         let facts = Arc::new(Facts::default());
@@ -193,10 +203,13 @@ impl World {
             facts: Arc::clone(&facts),
             hardware: Arc::clone(&hardware),
         };
-        let builder = Queue::<Mock>::builder("q")
+        let mut builder = Queue::<Mock>::builder("q")
             .capacity(8)
             .credits(2)
             .bypass(bypass);
+        if let Some(keeper) = &keeper {
+            builder = builder.gate(Arc::clone(keeper) as Arc<dyn ringfence::Gate>);
+        }
         let queue = builder.build(&device, &pool, driver).unwrap();
         Arc::new(Self {
             device,
@@ -205,6 +218,7 @@ impl World {
             hardware,
             signalled: Arc::default(),
             watched: Mutex::default(),
+            keeper,
         })
     }
 
@@ -285,6 +299,7 @@ impl World {
         assert_eq!(stats.armed, stats.reaped);
         drop(watched);
         let facts = Arc::clone(&self.facts);
+        let keeper = self.keeper.clone();
         drop(self);
         // The worker may be about to let go of the last of it.
         while facts.payloads.load(Ordering::SeqCst) + facts.drivers.load(Ordering::SeqCst) != 0 {
@@ -292,6 +307,9 @@ impl World {
         }
         let broken = facts.broken.lock().unwrap();
         assert!(broken.is_empty(), "{broken:?}");
+        if let Some(keeper) = keeper {
+            keeper.finish();
+        }
     }
 }
 
