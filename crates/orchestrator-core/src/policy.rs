@@ -28,12 +28,8 @@ pub struct Account {
     pub waiting_since: Time,
     /// When it came to its slots, or woke on them, while it has them.
     pub turn_since: Time,
-    /// How many slots it needs: the seats of its group.
-    pub slots: u16,
     /// The policy's own: it came to its slots although somebody more important waited.
     pub guaranteed: bool,
-    /// The policy's own: slot time that it was given in advance, and what kind of slot that was for.
-    pub prepaid: (u64, SlotKind),
 }
 
 /// What there is to see when a decision is due.
@@ -88,14 +84,8 @@ pub trait Policy {
     /// from some time on if nothing changes; `None` if it does not. One without work always does.
     fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time>;
 
-    /// A unit is promised slots that others are leaving, until the next [look](Self::look).
-    fn promised(&mut self, account: &Account);
-
     /// A unit is given its slots.
     fn placed(&mut self, account: &mut Account, now: Time);
-
-    /// A unit on its slots has no work any more, or has left them.
-    fn rested(&mut self, account: &mut Account);
 
     /// A unit's priority or weight is another from now on: `account` has the new ones.
     fn changed(&mut self, account: &mut Account, was: Priority);

@@ -8,7 +8,7 @@ use ringfence_core::{Out, Time};
 use crate::line::{Node, NONE};
 use crate::policy::Account;
 use crate::priority::{Priority, Weight};
-use crate::slot::{Kinds, SlotKind, KINDS_MAX, NO_SLOT};
+use crate::slot::{Kinds, KINDS_MAX, NO_SLOT};
 
 /// A queue's seat. Never the name of another seat of the same orchestrator, but after 2^32 have
 /// been in its place.
@@ -208,9 +208,7 @@ impl Seat {
                 virtual_time: 0,
                 waiting_since: Time::ZERO,
                 turn_since: Time::ZERO,
-                slots: 1,
                 guaranteed: false,
-                prepaid: (0, SlotKind::FIRST),
             },
             node: Node::OUT,
             members: 1,

@@ -170,7 +170,6 @@ where
         }
         self.promise(leader, round);
         let unit = self.seats.unit_mut(leader);
-        self.policy.promised(&unit.account);
         unit.promised_place = unit.node.place();
         unit.promised = core::mem::replace(&mut round.promised, leader);
         self.leave_line(leader);

@@ -95,7 +95,6 @@ where
                 let unit = self.seats.unit_mut(leader);
                 unit.charging = false;
                 unit.idle_since = now;
-                self.policy.rested(&mut unit.account);
                 self.dirty |= self.waiting != 0;
             }
             _ => {}

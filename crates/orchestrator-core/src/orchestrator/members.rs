@@ -151,7 +151,6 @@ where
         });
         let seat = self.seats.at_mut(leader);
         seat.unit.account.kinds = kinds;
-        seat.unit.account.slots = seat.unit.members;
         seat.unit.account.weight = seat.weight;
         seat.unit.account.priority = priority;
     }

@@ -169,8 +169,8 @@ where
         let unit = self.seats.unit_mut(leader);
         let slept = !core::mem::take(&mut unit.charging);
         unit.leave = false;
+        unit.account.guaranteed = false;
         unit.standing = Standing::Off;
-        self.policy.rested(&mut unit.account);
         let Some(leader) = self.weed(leader) else {
             return;
         };

@@ -8,8 +8,7 @@
 //!
 //! A higher priority goes first, but for a *guarantee*: for each slot that higher ones hold while a
 //! lower one waits for it, the lower one is owed a part of that time, and once that is a slice, it goes
-//! first and is left alone until its slice is over. So nobody starves. A slice is paid for in advance,
-//! so that two units cannot both have what is owed once; what is not used is given back.
+//! first and is left alone until its slice is over. So nobody starves.
 
 use core::time::Duration;
 
@@ -50,7 +49,7 @@ impl Default for FairConfig {
 ///
 /// # Invariants
 ///
-/// Floors never go back. A debt is at most `DEBT_SLICES` slices, and one for each slot of its kind.
+/// Floors never go back. A debt is at most `DEBT_SLICES` slices.
 #[derive(Clone, Copy, Debug)]
 pub struct Fair {
     slice_ns: u64,
@@ -61,15 +60,12 @@ pub struct Fair {
     floors: [[u64; KINDS_MAX]; Priority::COUNT],
     /// By priority and kind: the time that it is owed, in nanoseconds of one slot.
     debts: [[u64; KINDS_MAX]; Priority::COUNT],
-    /// Of that, what has been promised since the last look.
-    promised: [[u64; KINDS_MAX]; Priority::COUNT],
     /// Whether somebody of that priority waits for that kind, as last seen.
     waits: [[bool; KINDS_MAX]; Priority::COUNT],
     slots: [u16; KINDS_MAX],
 }
 
-/// No priority is owed more than so many slices, and one for each slot: it shall not starve, nor starve
-/// others later.
+/// No priority is owed more than so many slices: it shall not starve, nor starve others later.
 const DEBT_SLICES: u64 = 4;
 
 impl Default for Fair {
@@ -105,7 +101,6 @@ impl Fair {
             lag_ns: ns(config.lag),
             floors: [[0; KINDS_MAX]; Priority::COUNT],
             debts: [[0; KINDS_MAX]; Priority::COUNT],
-            promised: [[0; KINDS_MAX]; Priority::COUNT],
             waits: [[false; KINDS_MAX]; Priority::COUNT],
             slots: [0; KINDS_MAX],
         }
@@ -121,46 +116,20 @@ impl Fair {
             .unwrap_or(0)
     }
 
-    /// What its priority is owed, and on which of the kinds of slot that it may be on most.
-    fn owed(&self, account: &Account) -> (u64, SlotKind) {
-        let level = account.priority.level();
-        let owed = |kind: SlotKind| {
-            let kind = kind.number();
-            self.debts[level][kind].saturating_sub(self.promised[level][kind])
-        };
-        let kinds = account.kinds.iter().map(|kind| (owed(kind), kind));
-        kinds.max().unwrap_or((0, SlotKind::default()))
-    }
-
-    /// A slice on each slot that it needs.
-    fn turn(&self, account: &Account) -> u64 {
-        self.slice_ns.saturating_mul(u64::from(account.slots))
-    }
-
-    /// Whether its priority is owed a slice on the slots that it needs.
+    /// Whether its priority is owed a slice on a slot that it may be on.
     fn is_owed(&self, account: &Account) -> bool {
-        self.owed(account).0 >= self.turn(account)
+        self.owed(account) >= self.slice_ns
     }
 
-    /// The most that a priority can be owed on slots of a kind.
-    fn most(&self, kind: usize) -> u64 {
-        let slices = DEBT_SLICES + u64::from(self.slots[kind]);
-        self.slice_ns.saturating_mul(slices)
-    }
-
-    /// What a unit was given in advance, and has not used, is owed to its priority again.
-    fn give_back(&mut self, account: &mut Account, priority: Priority) {
-        account.guaranteed = false;
-        let (left, kind) = core::mem::take(&mut account.prepaid);
-        let kind = kind.number();
-        let most = self.most(kind);
-        let debt = &mut self.debts[priority.level()][kind];
-        *debt = debt.saturating_add(left).min(most);
+    fn owed(&self, account: &Account) -> u64 {
+        let debts = &self.debts[account.priority.level()];
+        let owed = account.kinds.iter().map(|kind| debts[kind.number()]).max();
+        owed.unwrap_or(0)
     }
 
     /// The earliest time at which the priority of a unit that waits is owed a slice.
     fn owed_at(&self, waiting: &Account, now: Time) -> Time {
-        let missing = self.turn(waiting).saturating_sub(self.owed(waiting).0);
+        let missing = self.slice_ns.saturating_sub(self.owed(waiting));
         let slots = waiting.kinds.iter().map(|kind| self.slots[kind.number()]);
         let slots = u64::from(slots.max().unwrap_or(0).max(1));
         let span = missing.saturating_mul(self.guarantee) / slots;
@@ -183,11 +152,9 @@ impl Policy for Fair {
         let span = virtual_span(ns, account.weight);
         account.virtual_time = account.virtual_time.saturating_add(span);
         let (level, kind) = (account.priority.level(), kind.number());
-        let ahead = account.prepaid.0.min(ns);
-        account.prepaid.0 -= ahead;
-        let debt = &mut self.debts[level][kind];
-        *debt = debt.saturating_sub(ns - ahead);
-        let most = self.most(kind);
+        let paid = &mut self.debts[level][kind];
+        *paid = paid.saturating_sub(ns);
+        let most = self.slice_ns.saturating_mul(DEBT_SLICES);
         for lower in level + 1..Priority::COUNT {
             if self.waits[lower][kind] {
                 let debt = &mut self.debts[lower][kind];
@@ -198,7 +165,6 @@ impl Policy for Fair {
 
     fn look(&mut self, field: &Field) {
         self.slots = field.slots;
-        self.promised = [[0; KINDS_MAX]; Priority::COUNT];
         for level in 0..Priority::COUNT {
             for kind in 0..KINDS_MAX {
                 let (waiting, running) = (field.waiting[level][kind], field.running[level][kind]);
@@ -250,34 +216,11 @@ impl Policy for Fair {
         Some(way.max(now))
     }
 
-    fn promised(&mut self, account: &Account) {
-        let (owed, kind) = self.owed(account);
-        let turn = self.turn(account);
-        if owed >= turn {
-            self.promised[account.priority.level()][kind.number()] += turn;
-        }
-    }
-
     fn placed(&mut self, account: &mut Account, _now: Time) {
-        let (owed, kind) = self.owed(account);
-        let turn = self.turn(account);
-        account.guaranteed = owed >= turn;
-        if account.guaranteed {
-            let debt = &mut self.debts[account.priority.level()][kind.number()];
-            *debt = debt.saturating_sub(turn);
-            account.prepaid = (turn, kind);
-        }
-    }
-
-    fn rested(&mut self, account: &mut Account) {
-        let priority = account.priority;
-        self.give_back(account, priority);
+        account.guaranteed = self.is_owed(account);
     }
 
     fn changed(&mut self, account: &mut Account, was: Priority) {
-        if was != account.priority {
-            self.give_back(account, was);
-        }
         // It is as far behind, or ahead, among the others as it was among those it leaves.
         let (from, to) = (
             self.floor(was, account.kinds),
