@@ -462,6 +462,11 @@ impl<D: Driver> Ref<D> {
                 }
                 Effect::ArmTimer { at } => Action::ArmTimer(at),
                 Effect::Recover { .. } => Action::Recover,
+                // This host makes no gated queues; core tells nothing of others.
+                Effect::Gate { .. } => {
+                    debug_assert!(false, "a queue without a gate has nothing to report");
+                    continue;
+                }
                 Effect::Kick => Action::Kick,
                 Effect::Closed => {
                     state.driver_goes = true;

@@ -4,6 +4,7 @@
 use core::fmt;
 
 use crate::error::Errno;
+use crate::gate::Out;
 use crate::time::Time;
 
 /// A job of one queue: its sequence number on the queue's timeline.
@@ -90,6 +91,7 @@ impl Outcome {
 /// | `Run` | kick | kick | kick | where bypass is on | yes |
 /// | `TimedOut` | kick | kick | kick | kick | yes |
 /// | `Recover` | kick | kick | kick | kick | yes |
+/// | `Gate` | kick | kick | yes | yes | yes |
 /// | `Closed` | kick | kick | yes | yes | yes |
 /// | `ArmTimer` | yes | yes | yes | yes | yes |
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -157,6 +159,18 @@ pub enum Effect {
     ArmTimer {
         /// When.
         at: Time,
+    },
+    /// Tell who sets the queue's gate what it wants and what is out: a
+    /// [`GateReport`](crate::GateReport), whose fields stand here so that an effect stays two words.
+    /// Handed out when what is so differs from what was told last, and for every change of the
+    /// gate, until [`Effect::Closed`] has been handed out.
+    Gate {
+        /// The report's version.
+        version: u64,
+        /// Whether the queue has use for the hardware.
+        wants: bool,
+        /// What is out.
+        out: Out,
     },
     /// Have the queue's worker visit. Not asked again until the worker has gone idle.
     Kick,

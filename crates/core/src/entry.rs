@@ -205,6 +205,8 @@ pub enum Refused {
     NotQuiet,
     /// The queue is being closed and its time for that is up: nothing is begun any more.
     Overdue,
+    /// The queue has no gate.
+    NotGated,
 }
 
 impl core::fmt::Display for Refused {
@@ -217,6 +219,7 @@ impl core::fmt::Display for Refused {
             Self::Stopped => f.write_str("somebody else has stopped the queue"),
             Self::NotQuiet => f.write_str("the queue is not stopped, or a job of it is still lent"),
             Self::Overdue => f.write_str("the time for closing the queue is up"),
+            Self::NotGated => f.write_str("the queue has no gate"),
         }
     }
 }

@@ -37,6 +37,7 @@ mod credit;
 pub mod effect;
 pub mod entry;
 pub mod error;
+pub mod gate;
 mod guilt;
 pub mod log;
 pub mod queue;
@@ -49,6 +50,7 @@ mod timeout;
 pub use effect::{Attempt, Context, Effect, JobId, Outcome, Visit};
 pub use entry::{Entry, HasEntry, PrepareError, Refused};
 pub use error::Errno;
+pub use gate::{Gate, GateReport, Out};
 pub use guilt::{Ban, Standing};
 pub use log::{Record, Records, Slot, What};
 pub use queue::{

@@ -117,6 +117,12 @@ whats! {
     Suspend = "suspended",
     /// And resumed once.
     Resume = "resumed",
+    /// Its gate was opened.
+    GateOpens = "gate open",
+    /// Its gate was set to yield.
+    GateYields = "gate yields",
+    /// Its gate was shut.
+    GateShuts = "gate shut",
     /// It takes no more jobs.
     Close = "closed",
     /// Closing it has taken too long.

@@ -18,7 +18,9 @@
 //! The entry at `signal_next` is the head of the line: the one job whose timeout counts.
 
 mod effects;
+mod gate;
 mod hardware;
+mod hold;
 mod intake;
 mod invariants;
 mod lifecycle;
@@ -32,6 +34,7 @@ use crate::credit::Credits;
 use crate::effect::{JobId, Outcome};
 use crate::entry::{Entry, HasEntry, Refused};
 use crate::error::Errno;
+use crate::gate::GateDesk;
 use crate::guilt::{Ban, Guilt};
 use crate::log::{Log, LogHead, What};
 use crate::state::{JobEvent, State};
@@ -78,6 +81,9 @@ pub struct Config {
     /// How long closing may take. Then what has not run is cancelled, and the driver is asked
     /// about each job that is on the hardware, for the last time. `None` for as long as it takes.
     pub close_timeout: Option<Duration>,
+    /// Whether somebody outside says when the queue may run ([`Queue::set_gate`]). Its gate is shut
+    /// at first.
+    pub gated: bool,
 }
 
 impl Default for Config {
@@ -92,6 +98,7 @@ impl Default for Config {
             first_seqno: 1,
             ban: None,
             close_timeout: None,
+            gated: false,
         }
     }
 }
@@ -178,8 +185,9 @@ pub struct Queue<S, P: HasEntry = Entry> {
     overdue: bool,
     /// Somebody has closed it.
     closing: bool,
-    /// Suspended, stopped or waiting for a recovery: what every job asks, in one place.
-    held: bool,
+    /// What is held up, and whether there is a gate, in one place that every job looks at: bits of
+    /// [`hold::Hold`].
+    hold: u8,
     closed_told: bool,
     /// Payloads may be dropped in interrupt context.
     irq_droppable: bool,
@@ -199,6 +207,7 @@ pub struct Queue<S, P: HasEntry = Entry> {
     guilt: Guilt,
     /// The driver wants a recovery.
     recovery: Recovery,
+    gate: GateDesk,
     /// The job that is lent to who has stopped the queue.
     walked: Option<u64>,
     config: Config,
@@ -252,7 +261,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             *element.entry_mut() = Entry::FREE;
         }
         let mask = entries.len() as u64 - 1;
-        Ok(Self {
+        let mut queue = Self {
             storage,
             mask,
             head: config.first_seqno,
@@ -273,8 +282,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             stopped: false,
             overdue: false,
             closing: false,
-            held: false,
+            hold: 0,
             recovery: Recovery::None,
+            gate: GateDesk::new(config.gated),
             guilt: Guilt::new(),
             walked: None,
             log_head: LogHead::default(),
@@ -293,7 +303,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
                 0
             },
             run_on_dependency_error: config.on_dependency_error == OnDependencyError::Run,
-        })
+        };
+        queue.update_held();
+        Ok(queue)
     }
 
     /// Allows [`Effect::Reap`](crate::Effect::Reap) in interrupt context. The host says so when
@@ -400,17 +412,6 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
 
     fn callback_is_out(&self) -> bool {
         self.runs != 0 || self.clock.is_asking()
-    }
-
-    /// True while no driver callback may be handed out, for whatever reason.
-    #[inline]
-    fn is_held(&self) -> bool {
-        self.held
-    }
-
-    /// To be called when any reason to hold driver callbacks up comes or goes.
-    fn update_held(&mut self) {
-        self.held = self.suspends != 0 || self.stopped || self.recovery != Recovery::None;
     }
 
     /// Keeps in mind that something has happened, at the time that was read last.

@@ -5,6 +5,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::entry::{Entry, HasEntry, Lent};
+use crate::gate::Gate;
 use crate::guilt::Standing;
 use crate::queue::{Lifecycle, Queue};
 use crate::state::State;
@@ -100,6 +101,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> fmt::Display for Snapshot<'_, S, P
         if queue.suspends() != 0 {
             write!(f, ", suspended {}", Many(queue.suspends().into(), "time"))?;
         }
+        if let Some(gate) = queue.gate() {
+            write!(f, ", gate {}", gate.name())?;
+        }
         writeln!(
             f,
             ", {} of {} entries, {} of {} credits, {} queued",
@@ -164,6 +168,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Snapshot<'_, S, P> {
                 f.write_str(" waits for its turn")
             }
             State::Queued if self.queue.suspends() != 0 => f.write_str(" waits for resume"),
+            State::Queued if self.queue.gate().is_some_and(|gate| gate != Gate::Open) => {
+                f.write_str(" waits for the gate")
+            }
             State::Queued if !self.queue.has_credits_for(entry.cost) => {
                 f.write_str(" waits for credits")
             }

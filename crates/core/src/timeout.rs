@@ -2,9 +2,9 @@
 //! The clock of the job at the head of the line: where a timeout is decided.
 //!
 //! Only the oldest unfinished job has a clock. It starts when the job is on the hardware and
-//! nothing older is, stands still while the queue is suspended, and ends with the job. The
-//! host's timer may be early, late or double: whether time is up is decided here, against the
-//! deadline, when the timer fires, and once more when the driver is about to be asked.
+//! nothing older is, stands still while the queue is suspended or its gate is shut, and ends with
+//! the job. The host's timer may be early, late or double: whether time is up is decided here,
+//! against the deadline, when the timer fires, and once more when the driver is about to be asked.
 
 use core::time::Duration;
 

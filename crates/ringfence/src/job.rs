@@ -335,21 +335,21 @@ impl<D: Driver, M: Mode> Drop for Armed<'_, D, M> {
 }
 
 /// The lock that orders the submissions of one queue against those of other guards.
-pub(crate) struct Gate {
+pub(crate) struct SubmitLock {
     pub(crate) id: u64,
     pub(crate) lock: SleepingMutex<()>,
 }
 
 /// A queue as a guard sees it.
-pub trait Guarded: sealed::Gated {}
+pub trait Guarded: sealed::HasSubmitLock {}
 
 pub(crate) mod sealed {
     /// Has a submission lock.
-    pub trait Gated {
+    pub trait HasSubmitLock {
         /// It.
         #[doc(hidden)]
         #[allow(private_interfaces)]
-        fn gate(&self) -> &super::Gate;
+        fn submit_lock(&self) -> &super::SubmitLock;
     }
 }
 
@@ -395,13 +395,14 @@ impl<'queues> SubmissionGuard<'queues> {
     /// Waits until no other guard covers any of `queues`, in an order that cannot deadlock. A
     /// queue may be named twice. Sleeps; a thread must not hold two guards over one queue.
     pub fn over(queues: &[&'queues dyn Guarded]) -> Self {
-        let mut gates: Vec<&'queues Gate> = queues.iter().map(|queue| queue.gate()).collect();
-        gates.sort_by_key(|gate| gate.id);
-        gates.dedup_by_key(|gate| gate.id);
+        let mut locks: Vec<&'queues SubmitLock> =
+            queues.iter().map(|queue| queue.submit_lock()).collect();
+        locks.sort_by_key(|lock| lock.id);
+        locks.dedup_by_key(|lock| lock.id);
         Self {
-            held: gates
+            held: locks
                 .into_iter()
-                .map(|gate| (gate.id, gate.lock.lock()))
+                .map(|lock| (lock.id, lock.lock.lock()))
                 .collect(),
         }
     }
@@ -415,8 +416,8 @@ impl<'queues> SubmissionGuard<'queues> {
         &'guard mut self,
         job: Prepared<'queue, D, M>,
     ) -> Result<Armed<'guard, D, M>, NotCovered<'queue, D, M>> {
-        let gate = job.inner.queue.gate().id;
-        if !self.held.iter().any(|(id, _)| *id == gate) {
+        let wanted = job.inner.queue.submit_lock().id;
+        if !self.held.iter().any(|(id, _)| *id == wanted) {
             return Err(NotCovered(job));
         }
         let section = SignallingSection::enter();

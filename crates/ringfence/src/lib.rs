@@ -17,6 +17,7 @@ mod device;
 mod driver;
 pub mod executor;
 pub mod fence;
+mod gate;
 pub mod irq;
 mod job;
 mod observe;
@@ -34,6 +35,7 @@ pub use driver::{
 };
 pub use executor::{Executor, Pool};
 pub use fence::{Fence, Signaller, Timeline};
+pub use gate::{Gate, GateControl};
 pub use job::{Armed, Guarded, NotCovered, PrepareFailed, Prepared, SubmissionGuard};
 pub use observe::{Event, EventKind, Observer};
 pub use queue::{
@@ -41,8 +43,8 @@ pub use queue::{
 };
 pub use recovery::{Hang, Recovery, RequestError};
 pub use ringfence_core::{
-    Attempt, Ban, Cancelled, ClosePolicy, Errno, OnDependencyError, Outcome, PrepareError, Request,
-    Standing, Stats, Time, Timeout,
+    Attempt, Ban, Cancelled, ClosePolicy, Errno, GateReport, OnDependencyError, Out, Outcome,
+    PrepareError, Request, Standing, Stats, Time, Timeout,
 };
 pub use stop::{
     DeviceStop, Guilty, PendingJob, QueueStop, Recovered, Replayed, Rest, StopError, StopGuard,

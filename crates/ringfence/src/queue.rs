@@ -16,7 +16,7 @@ pub use inspect::{InspectError, Inspection};
 use crate::clock::monotonic;
 use crate::driver::Driver;
 use crate::fence::Fence;
-use crate::job::{sealed, Gate, Guarded, PrepareFailed, Prepared, SubmissionGuard};
+use crate::job::{sealed, Guarded, PrepareFailed, Prepared, SubmissionGuard, SubmitLock};
 use crate::shared::Shared;
 use crate::stop::{StopError, StopGuard};
 use crate::Errno;
@@ -68,7 +68,8 @@ impl Mode for LongRunning {
 ///
 /// Jobs run in the order in which they are submitted, and their fences signal in that order,
 /// exactly once, whatever goes wrong. Dropping the handle closes the queue as its builder said and
-/// takes back all suspends; jobs that are left go on by themselves. All methods may be called from
+/// takes back all suspends; jobs that are left go on by themselves, if it has no [gate](crate::Gate) that
+/// is not open. All methods may be called from
 /// driver and fence callbacks of the same queue, unless they say that they wait.
 pub struct Queue<D: Driver, M: Mode = Normal> {
     shared: Arc<Shared<D>>,
@@ -259,10 +260,10 @@ impl<D: Driver, M: Mode> Drop for Queue<D, M> {
     }
 }
 
-impl<D: Driver, M: Mode> sealed::Gated for Queue<D, M> {
+impl<D: Driver, M: Mode> sealed::HasSubmitLock for Queue<D, M> {
     #[allow(private_interfaces)]
-    fn gate(&self) -> &Gate {
-        self.shared.gate()
+    fn submit_lock(&self) -> &SubmitLock {
+        self.shared.submit_lock()
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod act;
 mod end;
+mod gate;
 mod stop;
 mod submit;
 
@@ -22,8 +23,8 @@ use std::sync::{Arc, Weak};
 use arrayvec::ArrayVec;
 use ringfence_core::queue::BATCH_MAX;
 use ringfence_core::{
-    Attempt, Context, Effect, Entry, HasEntry, JobId, Now, Outcome, PrepareError, Request,
-    Reservation, Time, Visit, WorkerRest,
+    Attempt, Context, Effect, Entry, GateReport, HasEntry, JobId, Now, Outcome, PrepareError,
+    Request, Reservation, Time, Visit, WorkerRest,
 };
 
 use crate::clock::{monotonic, LazyNow};
@@ -33,8 +34,9 @@ use crate::device::{callback, Scope};
 use crate::driver::Driver;
 use crate::executor::{Executor, Place, Rest, Runnable};
 use crate::fence::{self, Signaller, TimelineName};
+use crate::gate::Gate;
 use crate::irq::{self, later::Buried};
-use crate::job::{Gate, Job};
+use crate::job::{Job, SubmitLock};
 use crate::observe::{Event, EventKind, Observer};
 use crate::recovery::Desk;
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -101,7 +103,8 @@ pub(crate) struct Shared<D: Driver> {
     /// How often a driver has come out while somebody waited for that.
     outside: Wake,
     name: Box<str>,
-    gate: Gate,
+    submit_lock: SubmitLock,
+    gate: Option<Arc<dyn Gate>>,
     closed: Mutex<Option<Signaller>>,
     /// For a count that an interrupt handler has put away.
     buried: crate::sync::UnsafeCell<Option<Arc<dyn Buried>>>,
@@ -127,6 +130,7 @@ pub(crate) struct State<D: Driver> {
     pub(crate) lent: Option<JobId>,
     /// The wish for a recovery that there was when the queue was stopped.
     wish: Option<(JobId, Attempt)>,
+    gate: gate::Seat,
 }
 
 /// What a queue is made of.
@@ -138,6 +142,7 @@ pub(crate) struct Making<D: Driver> {
     pub(crate) executor: Arc<dyn Executor>,
     pub(crate) scope: Arc<Scope>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) gate: Option<Arc<dyn Gate>>,
     pub(crate) closed: Signaller,
 }
 
@@ -163,6 +168,7 @@ enum Action<D: Driver> {
     Reap(NonNull<counted::Inner<Job<D>>>),
     ArmTimer(Time),
     Recover,
+    Gate(GateReport),
     Kick,
     Closed,
 }
@@ -195,6 +201,7 @@ impl<D: Driver> Shared<D> {
                     listed: false,
                     lent: None,
                     wish: None,
+                    gate: gate::Seat::default(),
                 }),
                 driver: UnsafeCell::new(Some(making.driver)),
                 interrupt: AtomicBool::new(false),
@@ -202,10 +209,11 @@ impl<D: Driver> Shared<D> {
                 outside: Wake::new(),
                 timeline: making.timeline,
                 name: making.name,
-                gate: Gate {
+                submit_lock: SubmitLock {
                     id: crate::device::next_queue_id(),
                     lock: crate::sync::SleepingMutex::new(()),
                 },
+                gate: making.gate,
                 executor: making.executor,
                 place,
                 scope: making.scope,
@@ -233,8 +241,8 @@ impl<D: Driver> Shared<D> {
         self.scope.desk().is_some_and(Desk::is_open)
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.gate
+    pub(crate) fn submit_lock(&self) -> &SubmitLock {
+        &self.submit_lock
     }
 
     pub(crate) fn lock(&self) -> SpinGuard<'_, State<D>> {
@@ -481,6 +489,20 @@ impl<D: Driver> Shared<D> {
                 }
                 Effect::ArmTimer { at } => Action::ArmTimer(at),
                 Effect::Recover { .. } => Action::Recover,
+                Effect::Gate {
+                    version,
+                    wants,
+                    out,
+                } => {
+                    if !state.gate.begins_report() {
+                        continue;
+                    }
+                    Action::Gate(GateReport {
+                        version,
+                        wants,
+                        out,
+                    })
+                }
                 Effect::Kick => Action::Kick,
                 Effect::Closed => {
                     state.driver_goes = true;

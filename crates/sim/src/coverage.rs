@@ -12,20 +12,21 @@ const CONTEXTS: [Context; 5] = [
     Context::Worker,
 ];
 
-const EFFECTS: [&str; 8] = [
-    "Signal", "Run", "TimedOut", "Reap", "ArmTimer", "Kick", "Closed", "Recover",
+const EFFECTS: [&str; 9] = [
+    "Signal", "Run", "TimedOut", "Reap", "ArmTimer", "Kick", "Closed", "Recover", "Gate",
 ];
 
 /// Which effects are legal where, in the order of `EFFECTS`; the rows are contexts.
 #[rustfmt::skip]
-const LEGAL: [[bool; 8]; 5] = [
-    // Signal Run  TimedOut Reap  ArmTimer Kick  Closed Recover
-    [true,  false, false, true,  true,  true,  false, false], // Irq; Reap where payloads allow it.
-    [false, false, false, false, true,  true,  false, false], // Nested
-    [true,  false, false, true,  true,  true,  true,  false], // Task
-    [true,  true,  false, true,  true,  true,  true,  false], // Submit; Run where bypass is on.
+const LEGAL: [[bool; 9]; 5] = [
+    // Signal Run  TimedOut Reap  ArmTimer Kick  Closed Recover Gate
+    // Reap where payloads allow it.
+    [true,  false, false, true,  true,  true,  false, false, false], // Irq
+    [false, false, false, false, true,  true,  false, false, false], // Nested
+    [true,  false, false, true,  true,  true,  true,  false, true], // Task
+    [true,  true,  false, true,  true,  true,  true,  false, true], // Submit; Run where bypass is on.
     // A worker that is here needs no kick.
-    [true,  true,  true,  true,  true,  false, true,  true], // Worker
+    [true,  true,  true,  true,  true,  false, true,  true,  true], // Worker
 ];
 
 /// Things that happen, by name; a run marks those it has seen.
@@ -91,9 +92,13 @@ pub(crate) enum Seen {
     Shrunk,
     MoveRefused,
     SignalsFirst,
+    RefusedNotGated,
+    GateOpened,
+    YieldOnHardware,
+    ShutOnHardware,
 }
 
-const SEEN: [Seen; 59] = [
+const SEEN: [Seen; 63] = [
     Seen::Completed,
     Seen::Failed,
     Seen::Cancelled,
@@ -153,13 +158,17 @@ const SEEN: [Seen; 59] = [
     Seen::Shrunk,
     Seen::MoveRefused,
     Seen::SignalsFirst,
+    Seen::RefusedNotGated,
+    Seen::GateOpened,
+    Seen::YieldOnHardware,
+    Seen::ShutOnHardware,
 ];
 
 /// What has been seen.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
     steps: [u16; 8],
-    effects: [u8; 5],
+    effects: [u16; 5],
     seen: u64,
     /// Steps the model took that core's table does not have.
     stray: Option<(State, JobEvent, State)>,
@@ -223,6 +232,7 @@ impl Coverage {
             Effect::Kick => 5,
             Effect::Recover { .. } => 7,
             Effect::Closed => 6,
+            Effect::Gate { .. } => 8,
         };
         let row = CONTEXTS.iter().position(|c| *c == context).unwrap_or(0);
         self.effects[row] |= 1 << column;

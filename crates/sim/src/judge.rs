@@ -6,13 +6,14 @@
 
 mod effects;
 mod events;
+mod gate;
 mod recovery;
 mod rest;
 mod rooms;
 
 use ringfence_core::state::JobEvent;
 use ringfence_core::{
-    ClosePolicy, Config, Errno, Lifecycle, OnDependencyError, Outcome, State, Stats,
+    ClosePolicy, Config, Errno, Gate, Lifecycle, OnDependencyError, Outcome, State, Stats,
 };
 
 pub(crate) use events::Wish;
@@ -115,6 +116,7 @@ pub(crate) struct Judge {
     /// Since when the head of the line is that.
     head_since: u64,
     pub(crate) told_closed: bool,
+    pub(crate) gated: gate::Gated,
     /// What the queue must have counted.
     pub(crate) stats: Stats,
     /// Legal steps seen, by state and event.
@@ -152,6 +154,7 @@ impl Judge {
             at: 0,
             head_since: 0,
             told_closed: false,
+            gated: gate::Gated::new(config.gated),
             stats: Stats::default(),
             steps: [[0; JobEvent::ALL.len()]; State::ALL.len()],
         }
@@ -196,7 +199,8 @@ impl Judge {
     }
 
     pub(crate) fn is_held(&self) -> bool {
-        self.suspends != 0 || self.stopped || self.recovery.is_some()
+        let held = self.suspends != 0 || self.stopped || self.recovery.is_some();
+        held || self.gated.gate == Some(Gate::Shut)
     }
 
     pub(crate) fn is_suspended(&self) -> bool {

@@ -2,8 +2,8 @@
 //! Bugs on purpose, between core and its host: the checks must find each of them.
 
 use ringfence_core::{
-    Attempt, Cancelled, Completed, Context, Effect, Errno, JobId, Outcome, Refused, Reservation,
-    RunOutcome, Time, TimeoutOutcome, Visit,
+    Attempt, Cancelled, Completed, Context, Effect, Errno, Gate, JobId, Outcome, Refused,
+    Reservation, RunOutcome, Time, TimeoutOutcome, Visit,
 };
 
 use crate::element::{self, Core};
@@ -55,11 +55,17 @@ pub enum Mutant {
     PutBackTwice,
     /// A room is set aside that there is not.
     OneTooMany,
+    /// What a worker reports is lost.
+    ReportLost,
+    /// A gate that is to yield is opened.
+    YieldIsOpen,
+    /// Time counts while the gate is shut.
+    ShutTimeCounts,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::SignalOutOfOrder,
         Self::SignalTwice,
         Self::ErrorLost,
@@ -82,6 +88,9 @@ impl Mutant {
         Self::MovedForgotten,
         Self::PutBackTwice,
         Self::OneTooMany,
+        Self::ReportLost,
+        Self::YieldIsOpen,
+        Self::ShutTimeCounts,
     ];
 }
 
@@ -92,6 +101,8 @@ pub(crate) struct Subject {
     mutant: Option<Mutant>,
     /// What is said again next time.
     again: Option<Effect>,
+    /// When the gate was shut.
+    shut_at: Time,
 }
 
 impl Subject {
@@ -100,6 +111,7 @@ impl Subject {
             queue,
             mutant,
             again: None,
+            shut_at: Time::ZERO,
         }
     }
 
@@ -143,6 +155,11 @@ impl Subject {
         }
         match effect {
             Effect::Kick if self.is(Mutant::KickLost) => self.ask(visit, now, signals),
+            Effect::Gate { .. }
+                if self.is(Mutant::ReportLost) && visit.context() == Context::Worker =>
+            {
+                self.ask(visit, now, signals)
+            }
             Effect::Signal {
                 job,
                 outcome: Outcome::Failed(_),
@@ -292,6 +309,20 @@ impl Subject {
             return true;
         }
         self.queue.resume(now)
+    }
+
+    pub(crate) fn set_gate(&mut self, gate: Gate, now: Time) -> Result<u64, Refused> {
+        let was_shut = self.queue.gate() == Some(Gate::Shut);
+        if gate == Gate::Shut && !was_shut {
+            self.shut_at = now;
+        }
+        match (gate, self.mutant) {
+            (Gate::Yield, Some(Mutant::YieldIsOpen)) => self.queue.set_gate(Gate::Open, now),
+            (_, Some(Mutant::ShutTimeCounts)) if was_shut => {
+                self.queue.set_gate(gate, self.shut_at)
+            }
+            _ => self.queue.set_gate(gate, now),
+        }
     }
 
     pub(crate) fn stop(&mut self, now: Time) -> Result<(), Refused> {

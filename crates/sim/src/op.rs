@@ -5,7 +5,7 @@
 //! is, and does nothing where there is nothing to choose from. So any part of a sequence of
 //! operations is a sequence of operations, and a failing one can be made shorter.
 
-use ringfence_core::{ClosePolicy, Context};
+use ringfence_core::{ClosePolicy, Context, Gate};
 
 /// Which job an operation is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -231,6 +231,8 @@ pub enum Op {
     Suspend,
     /// It is resumed once.
     Resume,
+    /// Somebody sets its gate; refused where it has none.
+    Gate(Gate),
     /// The last handle on it is gone.
     Abandon(ClosePolicy),
     /// A job of it was guilty of something that no outcome says.

@@ -5,6 +5,7 @@
 //! found so, each time: there are no cursors, no counters of what is outstanding, no ring.
 
 mod driver;
+mod gate;
 mod line;
 mod rooms;
 mod whole;
@@ -118,6 +119,7 @@ pub(crate) struct Oracle {
     last_strike: u64,
     banned: bool,
     told_closed: bool,
+    keeper: gate::Keeper,
     worker: WorkerIs,
     /// What the host's timer is set to.
     timer: Option<u64>,
@@ -148,6 +150,7 @@ impl Oracle {
             last_strike: 0,
             banned: false,
             told_closed: false,
+            keeper: gate::Keeper::new(config.gated),
             worker: WorkerIs::Idle,
             timer: None,
             bypass_streak: 0,

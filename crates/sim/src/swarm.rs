@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use ringfence_core::{Ban, ClosePolicy, Config, Context, OnDependencyError};
+use ringfence_core::{Ban, ClosePolicy, Config, Context, Gate, OnDependencyError};
 
 use crate::op::{Foul, Op, Pick, ReplayAnswer, RunAnswer, Storage, Verdict, WalkAnswer};
 use crate::prng::Prng;
@@ -59,14 +59,41 @@ impl Plan {
         let ops = (0..length)
             .map(|_| draw(&mut prng, &weights, &style))
             .collect();
-        Self {
+        let mut plan = Self {
             entries,
             config,
             reap_in_irq,
             signals_first,
             ops,
+        };
+        plan.draw_gate(seed);
+        plan
+    }
+
+    /// Gives some plans a gate. From a series of its own, in the place of some operations, so that
+    /// the others mean what they meant.
+    fn draw_gate(&mut self, seed: u64) {
+        let mut prng = Prng::new(seed ^ 0x0047_4154_4553);
+        self.config.gated = prng.chance(40);
+        if !self.config.gated && prng.chance(95) {
+            return;
+        }
+        let percent = prng.pick(&[2, 8, 20]);
+        let mut opens = prng.chance(70);
+        for op in &mut self.ops {
+            if opens || prng.chance(percent) {
+                *op = Op::Gate(match opens {
+                    true => Gate::Open,
+                    false => draw_gate(&mut prng),
+                });
+                opens = false;
+            }
         }
     }
+}
+
+pub(crate) fn draw_gate(prng: &mut Prng) -> Gate {
+    prng.pick(&[Gate::Open, Gate::Open, Gate::Yield, Gate::Shut])
 }
 
 fn draw_config(prng: &mut Prng) -> Config {
@@ -97,6 +124,7 @@ fn draw_config(prng: &mut Prng) -> Config {
             1 => u64::from(prng.below(100)),
             _ => 1,
         },
+        gated: false,
     }
 }
 

@@ -235,6 +235,7 @@ impl World {
             queue.wants_recovery().map(JobId::seqno),
             queue.standing() == Standing::Banned,
             (self.worker, queue.capacity()),
+            (queue.gate(), queue.gate_report()),
         );
         let want = (
             oracle.len() as u64,
@@ -252,6 +253,7 @@ impl World {
             oracle.wants_recovery(),
             oracle.is_banned(),
             (oracle.worker(), oracle.entries() as u64),
+            (oracle.gate(), oracle.gate_report()),
         );
         if got != want {
             return Err(format!("core has {got:?}, the model {want:?}"));
@@ -326,6 +328,7 @@ impl World {
         while self.history.is_suspended() {
             self.play(&Op::Resume)?;
         }
+        self.play(&Op::Gate(ringfence_core::Gate::Open))?;
         self.play(&Op::PutBack(u8::MAX))?;
         while !self.rooms.is_empty() {
             self.play(&Op::Release(0))?;

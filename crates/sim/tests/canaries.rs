@@ -17,7 +17,7 @@ use stories::{Story, STORIES};
 /// Within how many seeds each bug must be found: at least ten times what it takes on the average, so
 /// that a change of what seeds draw does not matter.
 #[rustfmt::skip]
-const WITHIN: [(Canary, u64); 56] = [
+const WITHIN: [(Canary, u64); 59] = [
     (Canary::JobsLeakAtTeardown, 100),
     (Canary::CloseBoundIgnored, 100),
     (Canary::CancelledOutOfOrder, 100),
@@ -73,7 +73,10 @@ const WITHIN: [(Canary, u64); 56] = [
     (Canary::RestartForgotten, 100),
     (Canary::BanIgnored, 100),
     (Canary::MovedJobForgotten, 100),
-    (Canary::RoomPutBackTwice, 100),
+    (Canary::RoomPutBackTwice, 1000),
+    (Canary::ReportLost, 100),
+    (Canary::YieldForgotten, 100),
+    (Canary::ShutTimeCounts, 10000),
 ];
 
 fn with(canary: Canary) -> Options {

@@ -3,6 +3,8 @@
 //!
 //! The names are the conformance list: other hosts tell the same stories under the same names.
 
+#[path = "scenarios/gate.rs"]
+mod gate;
 #[path = "scenarios/host.rs"]
 mod host;
 #[path = "scenarios/line.rs"]
@@ -31,7 +33,8 @@ macro_rules! scenarios {
 pub(crate) use scenarios;
 
 /// All stories, by name.
-const SCENARIOS: [&[Scenario]; 5] = [
+const SCENARIOS: [&[Scenario]; 6] = [
+    gate::SCENARIOS,
     line::SCENARIOS,
     recovery::SCENARIOS,
     rooms::SCENARIOS,

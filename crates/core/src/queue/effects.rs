@@ -10,7 +10,8 @@ use crate::time::Now;
 
 impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     /// The next thing for this visit to do, or `None` when there is nothing for it now: fences
-    /// first, then payloads, the timeout of the head of the line, runs, and the kick last.
+    /// first, then payloads, the timeout of the head of the line, runs, what its gate is told, and
+    /// the kick last.
     ///
     /// A host takes effects until its batch is full or there are none, releases the lock, acts
     /// on them in the order given, takes the lock, answers, and asks again. A visit that is told
@@ -36,7 +37,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         let wants_clock = |entry: &Entry| entry.state == State::Pending && entry.timeout_ns != 0;
         self.run_next == self.tail
             && self.lifecycle == Lifecycle::Open
-            && !self.is_held()
+            && self.is_free()
             && !matches!(visit.context, Context::Irq | Context::Nested)
             && self.clock.is_idle()
             && !self.entry(self.signal_next).is_some_and(wants_clock)
@@ -52,6 +53,9 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         }
         if let Some(job) = self.next_run(visit) {
             return Some(Effect::Run { job });
+        }
+        if let Some(report) = self.next_report(visit) {
+            return Some(report);
         }
         if self.closed_is_due() && !matches!(visit.context, Context::Irq | Context::Nested) {
             self.closed_told = true;
@@ -256,9 +260,15 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if !allowed || self.runs != visit.runs || visit.runs >= BATCH_MAX {
             return None;
         }
-        if self.is_held() || self.unbound || self.clock.is_asking() {
+        if self.runs_are_held() || self.unbound || self.clock.is_asking() {
             return None;
         }
+        self.next_in_line()
+    }
+
+    /// The next job of the line, if nothing but the driver's leave keeps it from running.
+    #[inline]
+    pub(super) fn next_in_line(&self) -> Option<u64> {
         let mut seqno = self.run_next;
         let mut entry = self.entry(seqno)?;
         while entry.state == State::Done {
@@ -276,7 +286,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         if signals
             && self.run_next == self.tail
             && !self.time_is_up(self.signal_next)
-            && !self.is_held()
+            && self.is_free()
         {
             return false;
         }
@@ -319,6 +329,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         reap || signal
             || timeout
             || recovery
+            || self.report_is_due()
             || self.closed_is_due()
             || self.runnable(worker).is_some()
     }

@@ -4,6 +4,7 @@
 use super::{Lifecycle, Queue};
 use crate::effect::JobId;
 use crate::entry::{Entry, HasEntry, Lent};
+use crate::gate::Gate;
 use crate::guilt::Standing;
 use crate::state::State;
 
@@ -216,17 +217,38 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
             "only closing can be overdue, once",
             self.tail,
         )?;
-        let held = self.suspends != 0 || self.stopped || self.wants_recovery().is_some();
-        rule(
-            held == self.is_held(),
-            "a queue holds still exactly while there is a reason to",
-            self.tail,
-        )?;
+        self.check_hold()?;
         let killed = matches!(self.lifecycle, Lifecycle::Killed(_));
         rule(
             !killed || self.wants_recovery().is_none(),
             "a killed queue has nothing to recover",
             self.tail,
+        )
+    }
+
+    fn check_hold(&self) -> Result<(), Violation> {
+        let held = self.suspends != 0 || self.stopped || self.wants_recovery().is_some();
+        let gate = self.gate();
+        rule(
+            (held || gate == Some(Gate::Shut)) == self.is_held(),
+            "a queue holds still exactly while there is a reason to",
+            self.tail,
+        )?;
+        rule(
+            (held || gate.is_some_and(|gate| gate != Gate::Open)) == self.runs_are_held(),
+            "runs are held up exactly while there is a reason to",
+            self.tail,
+        )?;
+        rule(
+            gate.is_some() == self.is_gated(),
+            "a queue knows whether it has a gate",
+            self.tail,
+        )?;
+        let told = self.gate.told;
+        rule(
+            gate.is_some() || (told.version == 0 && !self.gate.changed),
+            "nothing is told of a gate that is not there",
+            told.version,
         )
     }
 

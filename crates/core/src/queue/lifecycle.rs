@@ -126,7 +126,7 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
     }
 
     /// The last handle is gone: closes by `policy` and takes back all suspends, which nobody else
-    /// could; jobs that are drained, or hang, need the driver.
+    /// could; jobs that are drained, or hang, need the driver. The gate stays with who sets it.
     pub fn abandon(&mut self, policy: ClosePolicy, now: Time) {
         self.close(policy, now);
         while self.resume(now) {}

@@ -277,17 +277,4 @@ impl<S: AsRef<[P]> + AsMut<[P]>, P: HasEntry> Queue<S, P> {
         self.recovery = Recovery::Told(job);
         Some(JobId(job))
     }
-
-    /// Changes something that holds driver callbacks up; the clock stands still while one does.
-    pub(super) fn change_hold(&mut self, now: Time, change: impl FnOnce(&mut Self)) {
-        let before = self.is_held();
-        change(self);
-        self.update_held();
-        self.log_head.now = now;
-        match (before, self.is_held()) {
-            (false, true) => self.clock.suspend(now),
-            (true, false) => self.clock.resume(now),
-            _ => {}
-        }
-    }
 }

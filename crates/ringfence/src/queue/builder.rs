@@ -13,6 +13,7 @@ use crate::device::{self, Device, Member};
 use crate::driver::Driver;
 use crate::executor::Executor;
 use crate::fence::{Timeline, TimelineName};
+use crate::gate::{Gate, GateControl};
 use crate::observe::Observer;
 use crate::shared::{Core, Element, Making, Shared};
 use crate::Errno;
@@ -26,6 +27,7 @@ pub struct Builder {
     config: Config,
     close_policy: ClosePolicy,
     observer: Option<Arc<dyn Observer>>,
+    gate: Option<Arc<dyn Gate>>,
 }
 
 impl fmt::Debug for Builder {
@@ -62,6 +64,7 @@ impl Builder {
             config: Config::default(),
             close_policy: ClosePolicy::Cancel,
             observer: None,
+            gate: None,
         }
     }
 
@@ -136,6 +139,14 @@ impl Builder {
         self
     }
 
+    /// Who says when the queue may run; its gate is shut at first. Nobody if not said, which costs
+    /// nothing. A gate cannot tell queues apart, so it is for one.
+    pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.config.gated = true;
+        self.gate = Some(gate);
+        self
+    }
+
     /// Makes the queue in the scope of `device`, run by `executor`. Allocates all the memory the
     /// queue itself will ever use.
     ///
@@ -187,6 +198,7 @@ impl Builder {
             executor,
             scope: Arc::clone(&device.scope),
             observer: self.observer,
+            gate: self.gate.clone(),
             closed: signaller,
         });
         let queue = Queue {
@@ -195,6 +207,10 @@ impl Builder {
             closed,
             _mode: PhantomData,
         };
+        // Before anybody else knows the queue, and so before it can end.
+        if let Some(gate) = self.gate {
+            gate.attached(GateControl::new(&queue.shared));
+        }
         let member = Arc::clone(&queue.shared) as Arc<dyn Member>;
         match device.scope.add(&member) {
             Ok(()) => Ok(queue),

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ringfence_core::Entry;
+use ringfence_core::{Entry, GateReport};
 
 use super::{Mode, Queue};
 use crate::clock::monotonic;
@@ -72,6 +72,12 @@ impl<D: Driver, M: Mode> Queue<D, M> {
         let copy = copy.ok_or(InspectError::NoRoom { entries })?;
         let snapshot = copy.snapshot(self.shared.name(), monotonic());
         Ok(write!(out, "{}", snapshot.with_events())?)
+    }
+
+    /// What is so now of what a [gate](crate::Gate) is told: the last report, or the one that is about
+    /// to be made. `None` for a queue without a gate. Any context.
+    pub fn gate_report(&self) -> Option<GateReport> {
+        self.shared.lock().core.gate_report()
     }
 
     /// As [`Queue::snapshot_into`], into text of its own. Allocates, so not for use in a signalling

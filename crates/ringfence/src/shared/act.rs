@@ -51,6 +51,7 @@ impl<D: Driver> Shared<D> {
                 Action::Reap(job) => reap(unsafe { Counted::from_raw(job) }),
                 Action::ArmTimer(at) => self.executor.arm_timer(self.place, at),
                 Action::Recover => self.call_recovery(),
+                Action::Gate(report) => self.report(report),
                 Action::Kick => self.kick(),
                 Action::Closed => self.tell_closed(),
                 Action::Signal { .. } | Action::Run { .. } | Action::TimedOut { .. } => {
@@ -108,6 +109,7 @@ impl<D: Driver> Shared<D> {
                 Action::Reap(job) => reap(unsafe { Counted::from_raw(job) }),
                 Action::ArmTimer(at) => self.executor.arm_timer(self.place, at),
                 Action::Recover => self.call_recovery(),
+                Action::Gate(report) => self.report(report),
                 Action::Kick => self.kick(),
                 Action::Closed => self.tell_closed(),
             }

@@ -29,7 +29,7 @@ impl<D: Driver> Shared<D> {
     }
 
     /// Drops the driver's value, once, where no driver callback can come any more: core is
-    /// unbound and the driver is not inside, or the queue is closed and empty.
+    /// unbound and the driver is not inside, or the queue is closed and empty. Then the gate is told.
     pub(super) fn let_driver_go<'a>(&'a self, mut state: SpinGuard<'a, State<D>>) {
         // SAFETY: No callback uses the value, says the caller, and the lock lets one thread take
         // it.
@@ -48,6 +48,7 @@ impl<D: Driver> Shared<D> {
         let mut state = self.lock();
         state.driver_leaving = false;
         self.tell_outside(&state);
+        self.detach(state);
     }
 
     /// Wakes those who wait for the driver to be outside, where it is.
@@ -67,6 +68,7 @@ impl<D: Driver> Drop for Shared<D> {
         self.scope.remove(self.context());
         self.executor.unregister(self.place);
         self.signal_what_is_left();
+        self.detach(self.lock());
     }
 }
 

@@ -17,6 +17,7 @@ use crate::observe::EventKind;
 use crate::section::SignallingSection;
 use crate::stop::{Guilt, Recovered, Replayed, Rest, StopError, StopGuard};
 use crate::sync::atomic::Ordering;
+use crate::sync::SpinGuard;
 use crate::Errno;
 
 impl<D: Driver> Member for Shared<D> {
@@ -133,15 +134,20 @@ impl<D: Driver> Shared<D> {
         self.event(self.context_here(Context::Task), event)
     }
 
+    /// Does what follows from what was done under the lock.
+    pub(crate) fn visit_here<'a>(self: &'a Arc<Self>, state: SpinGuard<'a, State<D>>) {
+        let context = self.context_here(Context::Task);
+        self.visit(state, &mut Visit::new(context));
+    }
+
     /// Answers a loan of the walk. False if the job had ended by itself.
     pub(crate) fn walked(self: &Arc<Self>, job: JobId, what: Walked) -> bool {
-        let context = self.context_here(Context::Task);
         let mut state = self.lock();
         state.lent = None;
         let pending = state.core.state(job) == core_queue::State::Pending;
         let answered = state.core.walked(job, what, LazyNow::new());
         debug_assert_eq!(answered, Ok(()));
-        self.visit(state, &mut Visit::new(context));
+        self.visit_here(state);
         pending
     }
 

@@ -45,7 +45,8 @@ impl<'guard, D: Driver> Walk<'guard, D> {
         let attempt = state.core.attempt(id).unwrap_or(Attempt::FIRST);
         let job = state.job(id).map(|job| NonNull::from(&**job));
         state.lent = Some(id);
-        drop(state);
+        // Who keeps the queue's gate is told that somebody is inside.
+        self.body.queue.visit_here(state);
         self.next = Some(JobId::from_seqno(id.seqno().wrapping_add(1)));
         Some(PendingJob {
             // Jobs that are not reaped have theirs.

@@ -2,12 +2,12 @@
 //! A driver that does as the job says, and a queue with all around it made beforehand.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use ringfence::{
-    Builder, Completion, Device, Driver, Errno, Fence, Pool, Queue, Replay, ReplayOutcome,
-    RunOutcome, Submission, TimedOutJob, TimeoutOutcome,
+    Builder, Completion, Device, Driver, Errno, Fence, Gate, GateControl, GateReport, Pool, Queue,
+    Replay, ReplayOutcome, RunOutcome, Submission, TimedOutJob, TimeoutOutcome,
 };
 
 use crate::counting::spin_until;
@@ -21,6 +21,26 @@ pub(crate) enum Does {
     Allocates,
     /// Runs when as many run as the pool has threads.
     Meets(Arc<AtomicUsize>),
+}
+
+/// Opens while the queue wants it, and shuts the gate after.
+#[derive(Default)]
+pub(crate) struct Turnstile(OnceLock<GateControl>);
+
+impl Gate for Turnstile {
+    fn attached(&self, control: GateControl) {
+        let _ = self.0.set(control);
+    }
+
+    fn report(&self, report: GateReport) {
+        let control = self.0.get().expect("attached");
+        match report.wants {
+            true => control.open(),
+            false => control.shut(),
+        };
+    }
+
+    fn detached(&self) {}
 }
 
 /// Where the completions wait for the hardware: memory taken beforehand.

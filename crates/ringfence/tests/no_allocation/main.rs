@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use bench::{builder, Bench, Does, Plain, JOBS};
+use bench::{builder, Bench, Does, Plain, Turnstile, JOBS};
 use counting::{allocations, spin_until};
 use ringfence::section::CHECKED;
 use ringfence::{
@@ -172,6 +172,15 @@ fn suspended_resumed_and_asked_about() {
             completing(false)(bench, queue);
         },
     );
+}
+
+fn gated() {
+    for bypass in [false, true] {
+        let gated = builder("q")
+            .bypass(bypass)
+            .gate(Arc::<Turnstile>::default());
+        count("gated", gated, simple(|| Does::Waits), completing(false));
+    }
 }
 
 /// Text into memory that is there.
@@ -379,6 +388,7 @@ fn nothing_is_allocated_after_prepare() {
     with_fences_of_the_hardware();
     with_timeouts();
     suspended_resumed_and_asked_about();
+    gated();
     stopped_walked_replayed_and_inspected();
     recovered_on_the_thread_for_that();
     cancelled_killed_closed_and_unbound();

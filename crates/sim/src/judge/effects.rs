@@ -2,7 +2,7 @@
 //! What a queue may ask for, given what has happened to it.
 
 use ringfence_core::state::JobEvent;
-use ringfence_core::{Context, Effect, Outcome};
+use ringfence_core::{Context, Effect, GateReport, Outcome};
 
 use super::{promise, Judge, Loan, Place, Verdict, VisitId};
 use crate::simulator::coverage::{effect_index, is_legal};
@@ -47,6 +47,15 @@ impl Judge {
                 Ok(())
             }
             Effect::Closed => self.on_closed(),
+            Effect::Gate {
+                version,
+                wants,
+                out,
+            } => self.on_report(GateReport {
+                version,
+                wants,
+                out,
+            }),
         }
     }
 
@@ -86,6 +95,12 @@ impl Judge {
         })?;
         promise(!self.is_held(), || {
             format!("#{seqno} was to run while the queue is held")
+        })?;
+        promise(self.gated.lets_run(), || {
+            format!(
+                "#{seqno} was to run while the gate is {:?}",
+                self.gated.gate
+            )
         })?;
         self.no_overlap(seqno, visit)?;
         let waits = |fact: &super::Fact| matches!(fact.place, Place::Armed | Place::Line);

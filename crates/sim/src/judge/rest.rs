@@ -40,6 +40,7 @@ impl Judge {
             core.is_quiet(),
             core.wants_recovery().is_some(),
             core.standing(),
+            (core.gate(), core.gate_report()),
         );
         let want = (
             self.lifecycle(),
@@ -50,6 +51,7 @@ impl Judge {
             self.is_quiet(),
             self.recovery.is_some(),
             self.standing(),
+            (self.gated.gate, self.gate_report()),
         );
         promise(got == want, || {
             format!("the queue as a whole is {got:?}, not {want:?}")
@@ -69,6 +71,7 @@ impl Judge {
         promise(self.recovery != Some(false), || {
             "nobody was told of the recovery".into()
         })?;
+        self.all_is_told()?;
         let over = self.lifecycle() != Lifecycle::Open && self.live().is_empty();
         let told = self.told_closed || self.stopped || self.recovery.is_some();
         promise(!over || told, || "closed was never said".into())?;
@@ -120,16 +123,23 @@ impl Judge {
 
     fn nothing_runnable(&self) -> Verdict {
         let waits = |fact: &&super::Fact| matches!(fact.place, Place::Armed | Place::Line);
-        let Some(next) = self.facts[self.reaped..].iter().find(waits) else {
-            return Ok(());
-        };
-        let runnable = next.place == Place::Line
-            && next.open == 0
-            && next.outcome.is_none()
-            && !next.resource_wait
-            && next.cost <= self.config.credits - self.credits;
-        promise(!runnable || self.driver_is_inside(), || {
+        let next = self.facts[self.reaped..].iter().find(waits);
+        let runs = self.gated.lets_run() && self.next_is_ready();
+        promise(!runs || self.driver_is_inside(), || {
             format!("a job could run and nobody comes: {next:?}")
+        })
+    }
+
+    /// The next job in line wants for nothing but the driver.
+    pub(super) fn next_is_ready(&self) -> bool {
+        let waits = |fact: &&super::Fact| matches!(fact.place, Place::Armed | Place::Line);
+        let next = self.facts[self.reaped..].iter().find(waits);
+        next.is_some_and(|next| {
+            next.place == Place::Line
+                && next.open == 0
+                && next.outcome.is_none()
+                && !next.resource_wait
+                && next.cost <= self.config.credits - self.credits
         })
     }
 

@@ -76,9 +76,15 @@ impl Oracle {
     fn run(&self, visit: Option<VisitId>) -> Option<usize> {
         let all = self.runs_of(None);
         let mine = visit.map_or(0, |visit| self.runs_of(Some(visit)));
-        if all != mine || mine >= BATCH || !self.driver_may_be_called() {
+        let kept = !self.driver_may_be_called() || self.keeper.holds_runs();
+        if all != mine || mine >= BATCH || kept {
             return None;
         }
+        self.next_ready()
+    }
+
+    /// The first job in line, if only the driver's leave is wanting.
+    pub(super) fn next_ready(&self) -> Option<usize> {
         let i = self.jobs.iter().position(super::Job::in_line)?;
         let job = &self.jobs[i];
         let ready = job.state == State::Queued && job.open == 0 && !job.waits_for_resource;
@@ -112,6 +118,7 @@ impl Oracle {
             || self.timeout().is_some()
             || self.run(None).is_some()
             || self.recovery.is_some_and(|(_, told)| !told)
+            || self.report_is_due()
             || self.closed_is_due()
     }
 
@@ -123,7 +130,8 @@ impl Oracle {
 
 /// What the model hands out.
 impl Oracle {
-    /// The next effect for a visit: fences first, then payloads, the timer, runs; the kick last.
+    /// The next effect for a visit: fences first, then payloads, the timer, runs, what the gate is
+    /// told; the kick last.
     pub(crate) fn next(&mut self, visit: VisitId, context: Context, now: u64) -> Option<Effect> {
         let effect = self.choose(visit, context, now);
         if let Some(effect) = &effect {
@@ -165,6 +173,9 @@ impl Oracle {
             return Some(Effect::Recover { job });
         }
         if let Some(effect) = self.choose_run(visit, context) {
+            return Some(effect);
+        }
+        if let Some(effect) = self.choose_report(context) {
             return Some(effect);
         }
         if self.closed_is_due() && !matches!(context, Context::Irq | Context::Nested) {

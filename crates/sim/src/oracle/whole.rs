@@ -83,11 +83,12 @@ impl Oracle {
     }
 
     pub(crate) fn is_held(&self) -> bool {
-        self.suspends != 0 || self.stopped || self.recovery.is_some()
+        let held = self.suspends != 0 || self.stopped || self.recovery.is_some();
+        held || self.keeper.is_shut()
     }
 
     /// Changes what holds callbacks up; clocks stand still while anything does.
-    fn change_hold(&mut self, now: u64, change: impl FnOnce(&mut Self)) {
+    pub(super) fn change_hold(&mut self, now: u64, change: impl FnOnce(&mut Self)) {
         let before = self.is_held();
         change(self);
         let after = self.is_held();

@@ -140,6 +140,12 @@ canaries! {
     MovedJobForgotten = "moved-job-forgotten",
     /// Rooms that were set aside are given back twice.
     RoomPutBackTwice = "room-put-back-twice",
+    /// What a worker reports to the gate is lost.
+    ReportLost = "report-lost",
+    /// A gate that is to yield stays open.
+    YieldForgotten = "yield-forgotten",
+    /// Time counts while the gate is shut.
+    ShutTimeCounts = "shut-time-counts",
 }
 
 impl fmt::Display for Canary {

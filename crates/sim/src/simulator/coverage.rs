@@ -116,7 +116,7 @@ sights! {
 }
 
 sights! {
-    /// What a host does about rooms and rings, and how it visits.
+    /// What a host does about rooms, rings and gates, and how it visits.
     Hosted {
         SetAside = "rooms set aside",
         NoneLeft = "rooms set aside: none left",
@@ -131,6 +131,14 @@ sights! {
         TooShort = "ring refused: too short for what is in line",
         NoRing = "ring refused: no length of a ring",
         SignalsFirst = "signals taken before anything else",
+        NoGate = "gate refused: none",
+        GateOpened = "gate opened",
+        GateYields = "gate yields",
+        GateShut = "gate shut",
+        GateInDriver = "gate set in driver callback",
+        GateInFence = "gate set in fence callback",
+        Report = "report arrives",
+        OldReport = "report arrives after a newer one",
     }
 }
 
@@ -166,7 +174,7 @@ const FED_IN: [u8; 6] = [
     0b1111_1110, // close
 ];
 
-const EFFECTS: [&str; 8] = [
+const EFFECTS: [&str; 9] = [
     "signal",
     "run",
     "timed out",
@@ -175,17 +183,18 @@ const EFFECTS: [&str; 8] = [
     "kick",
     "recover",
     "closed",
+    "gate",
 ];
 
 const CONTEXTS: [&str; 5] = ["irq", "nested", "task", "submit", "worker"];
 
 /// Which effects are legal where: rows are contexts, bits effects. A worker needs no kick.
-const LEGAL: [u8; 5] = [
-    0b0011_1001, // irq: signal, reap (where payloads allow it), timer, kick
-    0b0011_0000, // nested: timer, kick
-    0b1011_1001, // task: and closed
-    0b1011_1011, // submit: and run, where bypass is on
-    0b1101_1111, // worker
+const LEGAL: [u16; 5] = [
+    0b0_0011_1001, // irq: signal, reap (where payloads allow it), timer, kick
+    0b0_0011_0000, // nested: timer, kick
+    0b1_1011_1001, // task: and closed, gate
+    0b1_1011_1011, // submit: and run, where bypass is on
+    0b1_1101_1111, // worker
 ];
 
 /// The number of an effect, for coverage and legality.
@@ -199,6 +208,7 @@ pub(crate) fn effect_index(effect: &Effect) -> usize {
         Effect::Kick => 5,
         Effect::Recover { .. } => 6,
         Effect::Closed => 7,
+        Effect::Gate { .. } => 8,
     }
 }
 

@@ -130,6 +130,12 @@ events! {
     RecoveryEnds = "recovery-ends",
     /// The liveness phase begins.
     Liveness = "liveness-begins",
+    /// Somebody sets the queue's gate.
+    Gate = "gate",
+    /// Core hands out: report to the gate.
+    TakeGate = "take-gate",
+    /// A report arrives.
+    Report = "report-arrives",
 }
 
 /// What else there is to say.

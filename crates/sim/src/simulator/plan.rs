@@ -3,12 +3,12 @@
 
 use std::fmt;
 
-use ringfence_core::{ClosePolicy, Context};
+use ringfence_core::{ClosePolicy, Context, Gate};
 
 use super::scenario::{Reach, Scenario};
 use crate::op::{Op, Pick};
 use crate::prng::Prng;
-use crate::swarm::{draw_move, draw_put_back, draw_set_aside, draw_walk};
+use crate::swarm::{draw_gate, draw_move, draw_put_back, draw_set_aside, draw_walk};
 
 /// What is done from inside a driver callback or a fence callback.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +29,8 @@ pub enum Inside {
     Trigger,
     /// A recovery of it is asked for.
     Recover,
+    /// Its gate is set.
+    Gate(Gate),
 }
 
 /// One thing that happens in a simulated machine.
@@ -81,6 +83,13 @@ pub enum SimOp {
     FirmwareDies,
     /// The device is unplugged.
     DeviceGoes,
+    /// A report of a queue to its gate arrives.
+    Report {
+        /// Whose.
+        queue: u8,
+        /// Which of those that are on their way.
+        report: u8,
+    },
     /// A foreign fence signals.
     Foreign {
         /// Which.
@@ -171,6 +180,55 @@ impl SimPlan {
             let kind = weighted(&mut prng, &weights, total);
             let op = draw(&mut prng, kind, &style);
             self.ops.push(op);
+        }
+        self.draw_gates(seed);
+    }
+
+    /// Gives some queues a gate, and somebody who keeps it. From a series of its own, in the place
+    /// of some operations, so that the others mean what they meant.
+    fn draw_gates(&mut self, seed: u64) {
+        let mut prng = Prng::new(seed ^ 0x4741_5445_4b45_4550);
+        if !prng.chance(25) {
+            return;
+        }
+        let gated = prng.pick(&[30, 60, 100]);
+        for shape in &mut self.scenario.queues {
+            shape.config.gated = prng.chance(gated);
+        }
+        let (sets, reports) = (prng.pick(&[2, 8, 25]), prng.pick(&[4, 12]));
+        let inside = prng.pick(&[0, 2, 10]);
+        let queues = self.scenario.queues.len() as u32;
+        let mut opens = if prng.chance(75) { queues } else { 0 };
+        // A queue that was shut for somebody else's turn, and whether that has passed.
+        let mut elsewhere = None;
+        let set = |queue, gate| SimOp::Queue {
+            queue,
+            op: Op::Gate(gate),
+        };
+        for op in &mut self.ops {
+            let queue = prng.below(queues) as u8;
+            if opens != 0 {
+                opens -= 1;
+                *op = set(opens as u8, Gate::Open);
+            } else if let Some((queue, passed)) = elsewhere {
+                *op = match passed {
+                    true => set(queue, Gate::Open),
+                    false => SimOp::Pass(prng.pick(&[100, 1000])),
+                };
+                elsewhere = (!passed).then_some((queue, true));
+            } else if prng.chance(sets) {
+                let gate = draw_gate(&mut prng);
+                let turn = gate == Gate::Shut && prng.chance(50);
+                elsewhere = turn.then_some((queue, false));
+                *op = set(queue, gate);
+            } else if prng.chance(reports) {
+                let report = prng.byte();
+                *op = SimOp::Report { queue, report };
+            } else if let SimOp::Step { inside: within, .. } = op {
+                if *within == Inside::Nothing && prng.chance(inside) {
+                    *within = Inside::Gate(draw_gate(&mut prng));
+                }
+            }
         }
     }
 }

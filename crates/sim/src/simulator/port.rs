@@ -4,9 +4,9 @@
 mod bugs;
 
 use ringfence_core::{
-    Attempt, Cancelled, ClosePolicy, Completed, Config, ConfigError, Context, Effect, Errno, JobId,
-    PrepareError, Queue, Refused, ReplayOutcome, Request, Reservation, RunOutcome, Standing, State,
-    Terms, Time, TimeoutOutcome, Visit, Walked, WorkerRest,
+    Attempt, Cancelled, ClosePolicy, Completed, Config, ConfigError, Context, Effect, Errno, Gate,
+    JobId, PrepareError, Queue, Refused, ReplayOutcome, Request, Reservation, RunOutcome, Standing,
+    State, Terms, Time, TimeoutOutcome, Visit, Walked, WorkerRest,
 };
 
 use super::canary::{Canary, Plant};
@@ -267,6 +267,20 @@ impl Port {
             false => now,
         };
         self.core.resume(now)
+    }
+
+    pub(crate) fn set_gate(&mut self, gate: Gate, now: Time) -> Result<u64, Refused> {
+        let was_shut = self.core.gate() == Some(Gate::Shut);
+        if gate == Gate::Shut && !was_shut {
+            self.memory.shut_at = now;
+        }
+        match (gate, self.plant.planted()) {
+            (Gate::Yield, Some(Canary::YieldForgotten)) => self.core.set_gate(Gate::Open, now),
+            (_, Some(Canary::ShutTimeCounts)) if was_shut => {
+                self.core.set_gate(gate, self.memory.shut_at)
+            }
+            _ => self.core.set_gate(gate, now),
+        }
     }
 
     pub(crate) fn stop(&mut self, now: Time) -> Result<(), Refused> {

@@ -159,6 +159,7 @@ fn draw_shape(prng: &mut Prng, (low, high): (u32, u32)) -> Shape {
         close_timeout: prng
             .pick(&[None, Some(0), Some(400), Some(3000)])
             .map(Duration::from_nanos),
+        gated: false,
     };
     Shape {
         entries: 1 << prng.between(low, high),

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use ringfence_core::{
-    Attempt, Cancelled, ClosePolicy, Completed, Context, Effect, Errno, JobId, PrepareError,
+    Attempt, Cancelled, ClosePolicy, Completed, Context, Effect, Errno, Gate, JobId, PrepareError,
     Refused, ReplayOutcome, Request, Reservation, RunOutcome, Standing, Time, TimeoutOutcome,
     Visit, Walked, WorkerRest,
 };
@@ -285,6 +285,12 @@ impl Seat {
     pub(crate) fn resume(&mut self, now: Time) -> bool {
         let got = self.port.resume(now);
         self.same(got, |model| model.resume(now.as_ns()));
+        got
+    }
+
+    pub(crate) fn set_gate(&mut self, gate: Gate, now: Time) -> Result<u64, Refused> {
+        let got = self.port.set_gate(gate, now);
+        self.same(got.ok(), |model| model.set_gate(gate, now.as_ns()));
         got
     }
 

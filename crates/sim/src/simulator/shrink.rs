@@ -78,7 +78,7 @@ impl Shrinker {
 
     /// Takes faults and queues out of the scenario.
     fn scenario(&mut self) -> bool {
-        let simpler: [fn(&mut SimPlan); 16] = [
+        let simpler: [fn(&mut SimPlan); 17] = [
             |plan| plan.scenario.rates = Rates::default(),
             |plan| plan.scenario.rates.hang = 0,
             |plan| plan.scenario.rates.fault = 0,
@@ -94,6 +94,11 @@ impl Shrinker {
             |plan| plan.scenario.rates.reset_slow = 0,
             |plan| plan.scenario.rates.foreign = 0,
             |plan| plan.scenario.close_first = false,
+            |plan| {
+                for shape in &mut plan.scenario.queues {
+                    shape.config.gated = false;
+                }
+            },
             |plan| {
                 if plan.scenario.queues.len() > 1 {
                     plan.scenario.queues.pop();

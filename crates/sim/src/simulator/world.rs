@@ -8,6 +8,7 @@
 mod bugs;
 mod clients;
 mod driver;
+mod gate;
 mod interrupts;
 mod live;
 mod rescue;
@@ -82,6 +83,7 @@ struct Line {
     /// The driver's value is gone: no callback may begin.
     driver_gone: bool,
     holder: Holder,
+    keeper: gate::Keeper,
 }
 
 /// The machine.
@@ -177,6 +179,7 @@ impl World {
                 inside: 0,
                 driver_gone: false,
                 holder: Holder::Nobody,
+                keeper: gate::Keeper::new(shape.config.gated),
             });
         }
         Ok(())
@@ -236,6 +239,11 @@ impl World {
                 self.device_goes();
                 Ok(())
             }
+            SimOp::Report { queue, report } => {
+                let queue = usize::from(queue) % self.lines.len();
+                self.report_arrives(queue as u8, report);
+                Ok(())
+            }
             SimOp::Foreign { fence } => self.foreign(fence),
         }
     }
@@ -268,6 +276,7 @@ impl World {
         if line.driver_gone && line.inside != 0 {
             return Err("the driver went while one of its callbacks was running".into());
         }
+        line.keeper_is_right()?;
         if line.judge.is_unbound() && !line.port.look().driver_is_inside() {
             line.driver_gone = true;
         }
@@ -373,6 +382,6 @@ fn job_of(effect: &Effect) -> Option<JobId> {
         | Effect::TimedOut { job, .. }
         | Effect::Reap { job }
         | Effect::Recover { job } => Some(*job),
-        Effect::ArmTimer { .. } | Effect::Kick | Effect::Closed => None,
+        Effect::ArmTimer { .. } | Effect::Kick | Effect::Closed | Effect::Gate { .. } => None,
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ringfence_core::{
-    Attempt, Cancelled, Completed, Errno, OnDependencyError, PrepareError, Refused, Request,
+    Attempt, Cancelled, Completed, Errno, Gate, OnDependencyError, PrepareError, Refused, Request,
     RunOutcome, Timeout,
 };
 
@@ -73,6 +73,7 @@ impl World {
             | Op::Abandon(_)
             | Op::Suspend
             | Op::Resume
+            | Op::Gate(_)
             | Op::Strike => self.whole(op),
             Op::Stop | Op::Start | Op::Walk(_) | Op::Walked(_) | Op::Replay | Op::Replayed(_) => {
                 self.recovery(op)
@@ -302,6 +303,7 @@ impl World {
                 self.history.strike(now);
                 self.same(&(), |oracle| oracle.strike(now))
             }
+            Op::Gate(gate) => self.set_gate(*gate),
             Op::Suspend => {
                 self.subject.suspend(at);
                 self.history.suspend(now);
@@ -319,6 +321,22 @@ impl World {
         }
     }
 
+    fn set_gate(&mut self, gate: Gate) -> Verdict {
+        let (now, at) = (self.now, self.time());
+        let got = self.subject.set_gate(gate, at);
+        self.note_refusal(got.map(drop));
+        let told = got.ok();
+        self.same(&told, |oracle| oracle.set_gate(gate, now))?;
+        match gate {
+            Gate::Open if self.history.gated.gate != Some(gate) => self.see(Seen::GateOpened),
+            Gate::Yield if self.history.is_on_hardware() => self.see(Seen::YieldOnHardware),
+            Gate::Shut if self.history.is_on_hardware() => self.see(Seen::ShutOnHardware),
+            _ => {}
+        }
+        let verdict = self.history.set_gate(gate, now, told);
+        self.heard(verdict)
+    }
+
     pub(super) fn note_refusal(&mut self, got: Result<(), Refused>) {
         let Err(error) = got else { return };
         self.see(match error {
@@ -329,6 +347,7 @@ impl World {
             Refused::NotQuiet => Seen::RefusedNotQuiet,
             Refused::Overdue => Seen::RefusedOverdue,
             Refused::Count => Seen::RefusedCount,
+            Refused::NotGated => Seen::RefusedNotGated,
         });
     }
 }

@@ -181,7 +181,8 @@ impl World {
             Effect::TimedOut { job, .. } => visit.timeout = Some(job),
             Effect::ArmTimer { at } => self.timer = Some(at.as_ns()),
             Effect::Kick => self.worker = WorkerIs::Coming,
-            Effect::Reap { .. } | Effect::Recover { .. } | Effect::Closed => {}
+            Effect::Reap { .. } | Effect::Recover { .. } | Effect::Closed | Effect::Gate { .. } => {
+            }
         }
         if self.visits[at].runs.len() == BATCH {
             self.see(Seen::FullBatch);

@@ -25,6 +25,7 @@ pub(super) struct Memory {
     /// A job has completed, and the timer is not set for it yet.
     rearm: bool,
     pub(super) suspended_at: Time,
+    pub(super) shut_at: Time,
 }
 
 /// The config of a queue that has the bug.
@@ -53,6 +54,7 @@ impl Port {
             (Canary::KickLost, Some(Effect::Kick))
             | (Canary::TimerLost, Some(Effect::ArmTimer { .. }))
             | (Canary::RecoveryNotTold, Some(Effect::Recover { .. })) => self.ask(visit, now),
+            (Canary::ReportLost, Some(Effect::Gate { .. })) if worker => self.ask(visit, now),
             (Canary::JobsLeakAtTeardown, Some(Effect::Reap { .. })) if !self.is_open() => {
                 self.next(visit, now)
             }

@@ -8,7 +8,7 @@ use ringfence_core::{
 };
 
 use super::super::canary::Canary;
-use super::super::coverage::{Fault, Recovered};
+use super::super::coverage::{Fault, Hosted, Recovered};
 use super::super::device::{Health, Slot, Written, NEVER};
 use super::super::log::{Detail, Event};
 use super::super::plan::Inside;
@@ -336,6 +336,7 @@ impl World {
             Inside::Resume => Op::Resume,
             Inside::Cancel => Op::Cancel(crate::op::Pick::Fit(0)),
             Inside::Trigger => Op::Trigger,
+            Inside::Gate(gate) => Op::Gate(gate),
             Inside::Recover => {
                 self.rescue.ask(queue, None);
                 return Ok(());
@@ -346,6 +347,8 @@ impl World {
             (Inside::Close(_), false) => self.coverage.fault(Fault::CloseInFence),
             (Inside::Kill, true) => self.coverage.fault(Fault::KillInDriver),
             (Inside::Kill, false) => self.coverage.fault(Fault::KillInFence),
+            (Inside::Gate(_), true) => self.coverage.hosted(Hosted::GateInDriver),
+            (Inside::Gate(_), false) => self.coverage.hosted(Hosted::GateInFence),
             _ => {}
         }
         self.queue_op(queue, &op)?;

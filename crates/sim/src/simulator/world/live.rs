@@ -92,7 +92,7 @@ impl World {
             }
             if !went {
                 self.check_touched()?;
-                if !self.rescue_step()? {
+                if !self.keepers_work()? && !self.rescue_step()? {
                     return Ok(());
                 }
             }
@@ -199,6 +199,8 @@ impl World {
         for (queue, line) in self.lines.iter().enumerate() {
             line.judge
                 .at_the_end(line.port.look())
+                .map_err(|what| format!("queue {queue}: {what}"))?;
+            line.keeper_knows_all()
                 .map_err(|what| format!("queue {queue}: {what}"))?;
             if let Some(seqno) = self.device.rings[queue].untold() {
                 return Err(format!(

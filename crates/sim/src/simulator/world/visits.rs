@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Visits of the host: take effects, act on them, answer, each a step of its own.
 
-use ringfence_core::{Context, Effect, JobId, Outcome, RunOutcome, TimeoutOutcome, WorkerRest};
+use ringfence_core::{
+    Context, Effect, GateReport, JobId, Outcome, RunOutcome, TimeoutOutcome, WorkerRest,
+};
 
 use super::super::canary::Canary;
 use super::super::coverage::{effect_index, End, Hosted, Recovered};
@@ -221,6 +223,7 @@ impl World {
             Effect::ArmTimer { at } => (Event::TakeArmTimer, Detail::Number(at.as_ns())),
             Effect::Kick => (Event::TakeKick, Detail::Nothing),
             Effect::Recover { .. } => (Event::TakeRecover, Detail::Nothing),
+            Effect::Gate { version, .. } => (Event::TakeGate, Detail::Number(version)),
             Effect::Closed => (Event::TakeClosed, Detail::Nothing),
         };
         let job = job_of(effect).map(JobId::seqno);
@@ -241,6 +244,15 @@ impl World {
                     self.coverage.end(End::Drained);
                 }
             }
+            Effect::Gate {
+                version,
+                wants,
+                out,
+            } => line.keeper.sends(GateReport {
+                version,
+                wants,
+                out,
+            }),
             Effect::TimedOut { .. } | Effect::Reap { .. } => {}
         }
         Ok(())

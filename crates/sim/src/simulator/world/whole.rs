@@ -43,6 +43,7 @@ impl World {
                 self.strike(queue);
                 Ok(())
             }
+            Op::Gate(gate) => self.set_gate(queue, gate),
             Op::Leave => self.leave_early(queue),
             Op::Stop => self.stop(queue, Holder::Client).map(drop),
             Op::Start => match self.line(queue).holder {
@@ -267,6 +268,7 @@ impl World {
         line.judge.walk(first.seqno(), told)?;
         let job = told.ok().flatten();
         self.note(queue, job, None, Event::Walk, Detail::Nothing);
+        self.stir(queue);
         Ok(got.ok().flatten())
     }
 
