@@ -77,7 +77,7 @@ where
         let last = !wants && unit.wanting == 0;
         match unit.standing {
             Standing::Off if first => {
-                self.policy.woke(&mut unit.account, now);
+                self.wake(leader, now);
                 self.join(leader, now);
             }
             Standing::Waiting if last => {
@@ -86,7 +86,8 @@ where
                 self.dirty = true;
             }
             Standing::Running if first => {
-                self.policy.woke(&mut unit.account, now);
+                self.wake(leader, now);
+                let unit = self.seats.unit_mut(leader);
                 unit.account.turn_since = now;
                 unit.charging = true;
                 unit.charged = now;

@@ -182,10 +182,17 @@ where
             unit.standing = Standing::Blocked;
         } else if unit.wanting != 0 {
             if slept {
-                self.policy.woke(&mut unit.account, now);
+                self.wake(leader, now);
             }
             self.join(leader, now);
         }
+    }
+
+    /// A unit that had no work has some. How far the others have come may not have been looked at for
+    /// as long as nobody waited.
+    pub(super) fn wake(&mut self, leader: u32, now: Time) {
+        self.look(now);
+        self.policy.woke(&mut self.seats.unit_mut(leader).account, now);
     }
 
     /// Charges a unit for the time since it was charged last.
