@@ -43,6 +43,11 @@ where
             return Err(Refused::NotOwed);
         }
         found.yielded = true;
+        let version = found.version;
+        if report.version == version {
+            // It has not changed what it wants since it was opened, or it never was.
+            self.seats.at_mut(at).out = report.out;
+        }
         self.take_report(at, report, now);
         // It may not have been news.
         self.look_if_quiet(at, now);
@@ -58,7 +63,25 @@ where
         seat.out = report.out;
         let wants = report.wants && !seat.removing;
         self.set_wants(at, wants, now);
+        self.look_if_busy(at, now);
         self.look_if_quiet(at, now);
+    }
+
+    /// A queue may have begun something between the decision that it makes way, having no work, and its
+    /// gate's yielding. That is charged like all else.
+    fn look_if_busy(&mut self, at: u32, now: Time) {
+        let seat = self.seats.at(at);
+        let (leader, busy) = (
+            seat.leader,
+            matches!(seat.out, Out::Inside | Out::OnHardware),
+        );
+        let unit = self.seats.unit(leader);
+        if busy && unit.standing == Standing::Yielding && !unit.charging {
+            self.wake(leader, now);
+            let unit = self.seats.unit_mut(leader);
+            unit.charging = true;
+            unit.charged = now;
+        }
     }
 
     pub(super) fn set_wants(&mut self, at: u32, wants: bool, now: Time) {

@@ -192,7 +192,8 @@ where
     /// as long as nobody waited.
     pub(super) fn wake(&mut self, leader: u32, now: Time) {
         self.look(now);
-        self.policy.woke(&mut self.seats.unit_mut(leader).account, now);
+        self.policy
+            .woke(&mut self.seats.unit_mut(leader).account, now);
     }
 
     /// Charges a unit for the time since it was charged last.
