@@ -203,3 +203,20 @@ fn what_begins_before_the_gate_yields_is_charged() {
     host.act();
     assert_eq!(host.busy(first), Duration::from_millis(3));
 }
+
+/// A context is lost while it is waited for its jobs.
+#[test]
+fn who_is_lost_on_its_way_is_charged_until_then() {
+    let mut host = Host::new(Fair::default(), 1);
+    let seat = host.add(SeatConfig::default());
+    host.wants(seat, true);
+    host.orchestrator.lost(seat, host.now).unwrap();
+    let next = host.orchestrator.next(host.now);
+    assert_eq!(next, Some(Effect::Yield { seat }));
+    let inside = host.says(true, Out::Inside);
+    host.orchestrator.yielded(seat, inside, host.now).unwrap();
+    host.pass(3 * MS);
+    let nothing = host.says(false, Out::Nothing);
+    host.orchestrator.report(seat, nothing, host.now).unwrap();
+    assert_eq!(host.busy(seat), Duration::from_millis(3));
+}

@@ -143,6 +143,8 @@ where
 
     /// Nothing stands in the way of taking a unit's seats off the slots that they have.
     fn begin_vacating(&mut self, leader: u32, now: Time) {
+        // Those that the device has let go are off at once.
+        self.charge(leader, now);
         let unit = self.seats.unit_mut(leader);
         unit.standing = Standing::Vacating;
         unit.owing = unit.members;
