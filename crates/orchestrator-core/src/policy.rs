@@ -24,6 +24,8 @@ pub struct Account {
     pub kinds: Kinds,
     /// The policy's own: how far it has come in virtual time.
     pub virtual_time: u64,
+    /// The policy's own: what is left of that below its unit.
+    pub virtual_rest: u64,
     /// Since when it waits for slots, while it does.
     pub waiting_since: Time,
     /// When it came to its slots, or woke on them, while it has them.

@@ -206,6 +206,7 @@ impl Seat {
                 weight: Weight::DEFAULT,
                 kinds: Kinds::NONE,
                 virtual_time: 0,
+                virtual_rest: 0,
                 waiting_since: Time::ZERO,
                 turn_since: Time::ZERO,
                 guaranteed: false,

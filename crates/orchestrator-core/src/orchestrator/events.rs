@@ -42,6 +42,10 @@ where
             return Err(Refused::NotOwed);
         }
         found.yielded = true;
+        if report.version == found.version && !found.removing {
+            // It has not changed what it wants since it was opened, or it never was.
+            found.out = report.out;
+        }
         self.take_report(at, report, now);
         // It may not have been news.
         self.look_if_quiet(at, now);
@@ -56,7 +60,25 @@ where
         seat.version = report.version;
         seat.out = report.out;
         self.set_wants(at, report.wants, now);
+        self.look_if_busy(at, now);
         self.look_if_quiet(at, now);
+    }
+
+    /// A queue may have begun something between the decision that it makes way, having no work, and its
+    /// gate's yielding. That is charged like all else.
+    fn look_if_busy(&mut self, at: u32, now: Time) {
+        let seat = self.seats.at(at);
+        let (leader, busy) = (
+            seat.leader,
+            matches!(seat.out, Out::Inside | Out::OnHardware),
+        );
+        let unit = self.seats.unit(leader);
+        if busy && unit.standing == Standing::Yielding && !unit.charging {
+            self.wake(leader, now);
+            let unit = self.seats.unit_mut(leader);
+            unit.charging = true;
+            unit.charged = now;
+        }
     }
 
     pub(super) fn set_wants(&mut self, at: u32, wants: bool, now: Time) {
@@ -75,7 +97,7 @@ where
         let last = !wants && unit.wanting == 0;
         match unit.standing {
             Standing::Off if first => {
-                self.policy.woke(&mut unit.account, now);
+                self.wake(leader, now);
                 self.join(leader, now);
             }
             Standing::Waiting if last => {
@@ -84,7 +106,8 @@ where
                 self.dirty = true;
             }
             Standing::Running if first => {
-                self.policy.woke(&mut unit.account, now);
+                self.wake(leader, now);
+                let unit = self.seats.unit_mut(leader);
                 unit.account.turn_since = now;
                 unit.charging = true;
                 unit.charged = now;

@@ -269,7 +269,10 @@ where
         seat.leader = at;
         seat.next = at;
         seat.gone = true;
+        // What it kept for a group another keeps now.
         seat.unit.members = 1;
+        seat.unit.wanting = 0;
+        seat.unit.unready = 0;
         seat.unit.standing = Standing::Off;
         self.tell(at);
     }

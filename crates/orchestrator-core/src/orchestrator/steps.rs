@@ -142,6 +142,8 @@ where
 
     /// Nothing stands in the way of taking a unit's seats off the slots that they have.
     fn begin_vacating(&mut self, leader: u32, now: Time) {
+        // Those that the device has let go are off at once.
+        self.charge(leader, now);
         let unit = self.seats.unit_mut(leader);
         unit.standing = Standing::Vacating;
         unit.owing = unit.members;
@@ -181,10 +183,18 @@ where
             unit.standing = Standing::Blocked;
         } else if unit.wanting != 0 {
             if slept {
-                self.policy.woke(&mut unit.account, now);
+                self.wake(leader, now);
             }
             self.join(leader, now);
         }
+    }
+
+    /// A unit that had no work has some. How far the others have come may not have been looked at for
+    /// as long as nobody waited.
+    pub(super) fn wake(&mut self, leader: u32, now: Time) {
+        self.look(now);
+        self.policy
+            .woke(&mut self.seats.unit_mut(leader).account, now);
     }
 
     /// Charges a unit for the time since it was charged last.

@@ -8,7 +8,9 @@
 //!
 //! A higher priority goes first, but for a *guarantee*: for each slot that higher ones hold while a
 //! lower one waits for it, the lower one is owed a part of that time, and once that is a slice, it goes
-//! first and is left alone until its slice is over. So nobody starves.
+//! first and is left alone until its slice is over. So nobody starves. What it has had beyond that, as
+//! where its jobs cannot be preempted, or where several of it went first, it must wait for, so that the
+//! guarantee is no more than its part.
 
 use core::time::Duration;
 
@@ -49,7 +51,7 @@ impl Default for FairConfig {
 ///
 /// # Invariants
 ///
-/// Floors never go back. A debt is at most `DEBT_SLICES` slices.
+/// Floors never go back. A debt is at most `DEBT_SLICES` slices, and at least minus the lag.
 #[derive(Clone, Copy, Debug)]
 pub struct Fair {
     slice_ns: u64,
@@ -58,8 +60,9 @@ pub struct Fair {
     lag_ns: u64,
     /// By priority and kind: how far in virtual time all have come that want such a slot.
     floors: [[u64; KINDS_MAX]; Priority::COUNT],
-    /// By priority and kind: the time that it is owed, in nanoseconds of one slot.
-    debts: [[u64; KINDS_MAX]; Priority::COUNT],
+    /// By priority and kind: the time that it is owed, or has had beyond that, in nanoseconds of one
+    /// slot, times the guarantee: so nothing is lost of small spans.
+    debts: [[i64; KINDS_MAX]; Priority::COUNT],
     /// Whether somebody of that priority waits for that kind, as last seen.
     waits: [[bool; KINDS_MAX]; Priority::COUNT],
     slots: [u16; KINDS_MAX],
@@ -68,19 +71,29 @@ pub struct Fair {
 /// No priority is owed more than so many slices: it shall not starve, nor starve others later.
 const DEBT_SLICES: u64 = 4;
 
+/// How often within a slice somebody looks at the most whether a debt has come to a slice.
+const LOOKS_PER_SLICE: u64 = 16;
+
 impl Default for Fair {
     fn default() -> Self {
         Self::new(FairConfig::default())
     }
 }
 
-fn ns(span: Duration) -> u64 {
+pub(super) fn ns(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A span of slot time in the virtual time of somebody of this weight.
-fn virtual_span(ns: u64, weight: Weight) -> u64 {
-    ns.saturating_mul(u64::from(Weight::DEFAULT.get())) / u64::from(weight.get())
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A span of slot time in the virtual time of somebody of this weight, and what is left of it, in parts
+/// of the weight. `rest` was left of earlier spans: many small ones are as much as one large one.
+fn virtual_span(ns: u64, rest: u64, weight: Weight) -> (u64, u64) {
+    let parts = ns.saturating_mul(u64::from(Weight::DEFAULT.get()));
+    let (parts, weight) = (parts.saturating_add(rest), u64::from(weight.get()));
+    (parts / weight, parts % weight)
 }
 
 /// The slot time in which somebody of this weight comes so far in virtual time, rounded up.
@@ -118,21 +131,31 @@ impl Fair {
 
     /// Whether its priority is owed a slice on a slot that it may be on.
     fn is_owed(&self, account: &Account) -> bool {
-        self.owed(account) >= self.slice_ns
+        self.owed(account) >= self.debt_of(self.slice_ns)
     }
 
-    fn owed(&self, account: &Account) -> u64 {
+    fn owed(&self, account: &Account) -> i64 {
         let debts = &self.debts[account.priority.level()];
         let owed = account.kinds.iter().map(|kind| debts[kind.number()]).max();
         owed.unwrap_or(0)
     }
 
+    /// The debt that so much time is.
+    fn debt_of(&self, ns: u64) -> i64 {
+        signed(ns.saturating_mul(self.guarantee))
+    }
+
     /// The earliest time at which the priority of a unit that waits is owed a slice.
     fn owed_at(&self, waiting: &Account, now: Time) -> Time {
-        let missing = self.slice_ns.saturating_sub(self.owed(waiting));
+        let missing = self
+            .debt_of(self.slice_ns)
+            .saturating_sub(self.owed(waiting));
         let slots = waiting.kinds.iter().map(|kind| self.slots[kind.number()]);
         let slots = u64::from(slots.max().unwrap_or(0).max(1));
-        let span = missing.saturating_mul(self.guarantee) / slots;
+        // Where not all of them are held by higher ones it takes longer. That is looked at again, but
+        // not ever more often.
+        let least = self.slice_ns / LOOKS_PER_SLICE;
+        let span = (missing.unsigned_abs() / slots).max(least);
         now.after(Duration::from_nanos(span))
     }
 }
@@ -140,7 +163,7 @@ impl Fair {
 impl Policy for Fair {
     fn woke(&mut self, account: &mut Account, _now: Time) {
         let floor = self.floor(account.priority, account.kinds);
-        let owed = virtual_span(self.slice_ns, account.weight);
+        let (owed, _) = virtual_span(self.slice_ns, 0, account.weight);
         account.virtual_time = account.virtual_time.max(floor.saturating_sub(owed));
     }
 
@@ -149,16 +172,24 @@ impl Policy for Fair {
     }
 
     fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64) {
-        let span = virtual_span(ns, account.weight);
+        let (span, rest) = virtual_span(ns, account.virtual_rest, account.weight);
         account.virtual_time = account.virtual_time.saturating_add(span);
+        account.virtual_rest = rest;
         let (level, kind) = (account.priority.level(), kind.number());
+        let (cost, most) = (
+            self.debt_of(ns),
+            self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES)),
+        );
+        let least = match account.guaranteed {
+            true => self.debt_of(self.lag_ns).saturating_neg(),
+            false => 0,
+        };
         let paid = &mut self.debts[level][kind];
-        *paid = paid.saturating_sub(ns);
-        let most = self.slice_ns.saturating_mul(DEBT_SLICES);
+        *paid = paid.saturating_sub(cost).max(least.min(*paid));
         for lower in level + 1..Priority::COUNT {
-            if self.waits[lower][kind] {
-                let debt = &mut self.debts[lower][kind];
-                *debt = debt.saturating_add(ns / self.guarantee).min(most);
+            let debt = &mut self.debts[lower][kind];
+            if self.waits[lower][kind] || *debt < 0 {
+                *debt = debt.saturating_add(signed(ns)).min(most);
             }
         }
     }
@@ -170,7 +201,8 @@ impl Policy for Fair {
                 let (waiting, running) = (field.waiting[level][kind], field.running[level][kind]);
                 self.waits[level][kind] = waiting.is_some();
                 if waiting.is_none() {
-                    self.debts[level][kind] = 0;
+                    let debt = &mut self.debts[level][kind];
+                    *debt = (*debt).min(0);
                 }
                 let come = match (waiting, running) {
                     (Some(key), Some((least, _))) => key.min(least),
