@@ -10,7 +10,7 @@ use super::{Orchestrator, Refused};
 use crate::line::NONE;
 use crate::policy::Policy;
 use crate::priority::{Priority, Weight};
-use crate::seat::{Phase, Seat, SeatConfig, SeatId, Standing};
+use crate::seat::{Phase, Seat, SeatConfig, SeatId, Standing, Unit};
 use crate::slot::{Kinds, Slot};
 
 /// Why there is no seat.
@@ -265,8 +265,12 @@ where
         seat.leader = at;
         seat.next = at;
         seat.gone = true;
-        seat.unit.members = 1;
-        seat.unit.standing = Standing::Off;
+        // What it has kept for the others is theirs.
+        seat.unit = Unit {
+            account: seat.unit.account,
+            ..Seat::FREE.unit
+        };
+        self.sum_up(at);
         self.tell(at);
     }
 

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Bugs there were, one by one.
+
+use std::time::Duration;
+
+use ringfence_core::Time;
+use ringfence_orchestrator_core::{
+    Answer, Checked, Config, Effect, Fair, FairConfig, Fifo, GateReport, Kinds, Orchestrator, Out,
+    Policy, Priority, Seat, SeatConfig, SeatId, Slot, SlotId, SlotKind, Weight, Whereabouts,
+};
+
+const MS: u64 = 1_000_000;
+
+/// A host on a device that does everything at once.
+struct Host<P: Policy> {
+    core: Orchestrator<Vec<Seat>, Vec<Slot>, P>,
+    now: Time,
+    timer: Option<Time>,
+    version: u64,
+}
+
+impl<P: Policy> Host<P> {
+    fn new(policy: P, kinds: &[u8]) -> Self {
+        let slot = |kind: &u8| Slot::new(SlotKind::new(*kind).unwrap());
+        let slots = kinds.iter().map(slot).collect();
+        let seats = vec![Seat::FREE; 16];
+        Self {
+            core: Orchestrator::new(Config::default(), policy, seats, slots).unwrap(),
+            now: Time::ZERO,
+            timer: None,
+            version: 0,
+        }
+    }
+
+    fn add(&mut self, config: SeatConfig) -> SeatId {
+        self.core.add(config).unwrap()
+    }
+
+    fn report(&mut self, wants: bool) -> GateReport {
+        self.version += 1;
+        GateReport {
+            version: self.version,
+            wants,
+            out: Out::Nothing,
+        }
+    }
+
+    fn say(&mut self, seat: SeatId, wants: bool) {
+        let report = self.report(wants);
+        self.core.report(seat, report, self.now).unwrap();
+    }
+
+    fn next(&mut self) -> Option<Effect> {
+        let effect = self.core.next(self.now);
+        self.core.check_invariants().unwrap();
+        if let Some(Effect::ArmTimer { at }) = effect {
+            self.timer = Some(at);
+            return self.next();
+        }
+        effect
+    }
+
+    /// Answers everything until there is nothing left.
+    fn act(&mut self) {
+        for _ in 0..1_000 {
+            let Some(effect) = self.next() else {
+                return;
+            };
+            let now = self.now;
+            match effect {
+                Effect::Check { seat, .. } => self.core.checked(seat, Checked::Ready, now),
+                Effect::Bind { seat, .. } => self.core.bound(seat, Answer::Done, now),
+                Effect::Yield { seat } => {
+                    let report = self.report(true);
+                    self.core.yielded(seat, report, now)
+                }
+                Effect::Vacate { seat, .. } => self.core.vacated(seat, Answer::Done, None, now),
+                _ => Ok(()),
+            }
+            .unwrap();
+        }
+        panic!("effects without end");
+    }
+
+    /// Plays until then; how often the timer fired.
+    fn run_until(&mut self, end: Time) -> u32 {
+        let mut fired = 0;
+        self.act();
+        while let Some(at) = self.timer.filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.timer = None;
+            self.core.timer_fired();
+            fired += 1;
+            assert!(fired < 10_000, "the timer fires without end");
+            self.act();
+        }
+        self.now = end;
+        fired
+    }
+
+    fn run_for(&mut self, ns: u64) -> u32 {
+        self.run_until(self.now.after(Duration::from_nanos(ns)))
+    }
+
+    fn busy(&self, seat: SeatId) -> Duration {
+        self.core.view(seat, self.now).unwrap().stats.busy
+    }
+
+    fn is_at(&self, seat: SeatId) -> Whereabouts {
+        self.core.view(seat, self.now).unwrap().whereabouts
+    }
+}
+
+fn only(number: u8) -> Kinds {
+    Kinds::only(SlotKind::new(number).unwrap())
+}
+
+fn of(priority: Priority, kinds: Kinds) -> SeatConfig {
+    SeatConfig {
+        priority,
+        kinds,
+        ..SeatConfig::default()
+    }
+}
+
+#[test]
+fn the_first_of_a_group_takes_nothing_of_the_others_with_it() {
+    let mut host = Host::new(Fifo::default(), &[0, 1]);
+    let first = host.add(of(Priority::Normal, only(0)));
+    let second = host.add(of(Priority::Normal, only(1)));
+    host.core.group(&[first, second]).unwrap();
+    host.say(second, true);
+    host.core.remove(first, host.now).unwrap();
+    host.core.check_invariants().unwrap();
+    let view = host.core.view(first, host.now).unwrap();
+    assert_eq!((view.wants, view.members), (false, 1));
+    host.act();
+    assert_eq!(host.is_at(second), Whereabouts::Resident(SlotId::new(1)));
+}
