@@ -137,3 +137,18 @@ fn the_first_of_a_group_takes_nothing_of_the_others_with_it() {
     host.act();
     assert_eq!(host.is_at(second), Whereabouts::Resident(SlotId::new(1)));
 }
+
+#[test]
+fn a_member_goes_although_anothers_slot_is_broken() {
+    let mut host = Host::new(Fifo::default(), &[0, 0]);
+    let seats: Vec<SeatId> = (0..2).map(|_| host.add(SeatConfig::default())).collect();
+    host.core.group(&seats).unwrap();
+    host.say(seats[0], true);
+    let (first, second) = (host.next(), host.next());
+    assert!(matches!(first, Some(Effect::Bind { .. })) && first != second);
+    host.core.bound(seats[0], Answer::Broken, host.now).unwrap();
+    host.core.bound(seats[1], Answer::Done, host.now).unwrap();
+    host.act();
+    host.core.remove(seats[1], host.now).unwrap();
+    assert_eq!(host.next(), Some(Effect::Gone { seat: seats[1] }));
+}

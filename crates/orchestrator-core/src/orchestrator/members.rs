@@ -210,13 +210,11 @@ where
                 self.leave_line(leader);
                 self.settle(leader, now);
             }
-            Standing::Blocked => self.settle(leader, now),
+            Standing::Blocked | Standing::Lost => self.settle(leader, now),
             Standing::Running => self.begin_yielding(leader, now),
-            Standing::Checking
-            | Standing::Binding
-            | Standing::Yielding
-            | Standing::Vacating
-            | Standing::Lost => self.seats.unit_mut(leader).leave = true,
+            Standing::Checking | Standing::Binding | Standing::Yielding | Standing::Vacating => {
+                self.seats.unit_mut(leader).leave = true
+            }
         }
         Ok(())
     }
