@@ -139,6 +139,30 @@ fn the_first_of_a_group_takes_nothing_of_the_others_with_it() {
 }
 
 #[test]
+fn who_is_to_be_removed_is_neither_asked_for_nor_bound() {
+    let checked = SeatConfig {
+        checked: true,
+        ..SeatConfig::default()
+    };
+    let mut host = Host::new(Fifo::default(), &[0, 0]);
+    let (asked, bound) = (host.add(checked), host.add(SeatConfig::default()));
+    for seat in [asked, bound] {
+        host.say(seat, true);
+    }
+    // The decision is made with the first effect; the second seat's is not told yet.
+    let first = host.next().unwrap();
+    assert!(matches!(first, Effect::Check { seat, .. } if seat == asked));
+    host.core.checked(asked, Checked::Ready, host.now).unwrap();
+    for seat in [asked, bound] {
+        host.core.remove(seat, host.now).unwrap();
+    }
+    assert_eq!(host.next(), Some(Effect::Gone { seat: bound }));
+    assert_eq!(host.next(), Some(Effect::Gone { seat: asked }));
+    assert_eq!(host.next(), None);
+    assert!(host.core.is_empty());
+}
+
+#[test]
 fn a_member_goes_although_anothers_slot_is_broken() {
     let mut host = Host::new(Fifo::default(), &[0, 0]);
     let seats: Vec<SeatId> = (0..2).map(|_| host.add(SeatConfig::default())).collect();

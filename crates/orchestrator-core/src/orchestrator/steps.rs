@@ -78,7 +78,7 @@ where
     }
 
     /// A seat that has not been bound yet loses its slot.
-    fn take_away(&mut self, at: u32) {
+    pub(super) fn take_away(&mut self, at: u32) {
         let seat = self.seats.at_mut(at);
         seat.phase = Phase::Off;
         let slot = core::mem::replace(&mut seat.slot, NO_SLOT);
