@@ -163,6 +163,23 @@ fn who_is_to_be_removed_is_neither_asked_for_nor_bound() {
 }
 
 #[test]
+fn a_change_does_not_cost_the_place_in_line() {
+    let mut host = Host::new(Fifo::default(), &[0]);
+    let seats: Vec<SeatId> = (0..3).map(|_| host.add(SeatConfig::default())).collect();
+    for seat in &seats {
+        host.say(*seat, true);
+        host.act();
+        host.now = host.now.after(Duration::from_nanos(MS / 10));
+    }
+    let heavy = Weight::new(200).unwrap();
+    host.core
+        .change(seats[1], Priority::Normal, heavy, host.now)
+        .unwrap();
+    host.run_until(Time::from_ns(3 * MS));
+    assert_eq!(host.is_at(seats[1]), Whereabouts::Resident(SlotId::new(0)));
+}
+
+#[test]
 fn a_member_goes_although_anothers_slot_is_broken() {
     let mut host = Host::new(Fifo::default(), &[0, 0]);
     let seats: Vec<SeatId> = (0..2).map(|_| host.add(SeatConfig::default())).collect();

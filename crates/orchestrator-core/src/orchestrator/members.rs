@@ -182,8 +182,7 @@ where
         self.policy
             .changed(&mut self.seats.unit_mut(leader).account, was);
         if waits {
-            self.join(leader, now);
-            self.seats.unit_mut(leader).account.waiting_since = since;
+            self.join(leader, since);
         }
         self.dirty = true;
         Ok(())
