@@ -193,3 +193,31 @@ fn a_member_goes_although_anothers_slot_is_broken() {
     host.core.remove(seats[1], host.now).unwrap();
     assert_eq!(host.next(), Some(Effect::Gone { seat: seats[1] }));
 }
+
+/// How far ahead of `old` a newcomer gets, if `before` has happened.
+fn head_start(before: impl FnOnce(&mut Host<Fair>, SeatId)) -> Duration {
+    let mut host = Host::new(Fair::default(), &[0]);
+    let old = host.add(SeatConfig::default());
+    host.say(old, true);
+    host.act();
+    before(&mut host, old);
+    let new = host.add(SeatConfig::default());
+    host.say(new, true);
+    let was = host.busy(old);
+    host.run_for(100 * MS);
+    host.busy(new).saturating_sub(host.busy(old) - was)
+}
+
+#[test]
+fn who_comes_is_owed_a_slice_however_long_another_was_alone() {
+    let two_slices = Duration::from_millis(4);
+    assert!(head_start(|host, _| drop(host.run_for(1_000 * MS))) <= two_slices);
+    // It has slept since, on its slot.
+    let slept = head_start(|host, old| {
+        host.run_for(1_000 * MS);
+        host.say(old, false);
+        host.run_for(MS);
+        host.say(old, true);
+    });
+    assert!(slept <= two_slices, "{slept:?}");
+}

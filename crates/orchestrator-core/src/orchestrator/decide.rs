@@ -67,7 +67,7 @@ where
     }
 
     /// Charges everybody, and shows the policy the field.
-    fn look(&mut self, now: Time) {
+    pub(super) fn look(&mut self, now: Time) {
         let mut field = Field {
             slots: self.kinds,
             ..Field::EMPTY

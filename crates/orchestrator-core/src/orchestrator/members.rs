@@ -169,7 +169,8 @@ where
     ) -> Result<(), Refused> {
         let at = self.find(seat)?;
         let leader = self.seats.at(at).leader;
-        self.charge(leader, now);
+        // Who has come how far is seen before it changes.
+        self.look(now);
         let waits = self.seats.unit(leader).standing == Standing::Waiting;
         let since = self.seats.unit(leader).account.waiting_since;
         if waits {
