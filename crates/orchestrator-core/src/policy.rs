@@ -30,6 +30,10 @@ pub struct Account {
     pub turn_since: Time,
     /// The policy's own: it came to its slots although somebody more important waited.
     pub guaranteed: bool,
+    /// The policy's own: how much of the slot time that it came by for that it has not used.
+    pub guaranteed_ns: u64,
+    /// The policy's own: the kind of slot for which its priority was owed that.
+    pub guaranteed_by: SlotKind,
 }
 
 /// What there is to see when a decision is due.

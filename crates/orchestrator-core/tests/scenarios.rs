@@ -221,3 +221,58 @@ fn who_comes_is_owed_a_slice_however_long_another_was_alone() {
     });
     assert!(slept <= two_slices, "{slept:?}");
 }
+
+#[test]
+fn a_guarantee_comes_whatever_the_least_run() {
+    let config = FairConfig {
+        min_run: Duration::ZERO,
+        ..FairConfig::default()
+    };
+    let mut host = Host::new(Fair::new(config), &[0, 0, 0]);
+    for _ in 0..3 {
+        let seat = host.add(of(Priority::Kernel, Kinds::ALL));
+        host.say(seat, true);
+    }
+    let low = host.add(of(Priority::High, Kinds::ALL));
+    host.say(low, true);
+    let fired = host.run_until(Time::from_ns(1_000 * MS));
+    assert!(fired < 5_000, "the timer fired {fired} times in a second");
+    // One part in 16 of the time of three slots, but for what it has itself.
+    let share = host.busy(low).as_secs_f64();
+    assert!((0.1..0.2).contains(&share), "{share}");
+}
+
+#[test]
+fn a_debt_is_paid_for_the_kind_for_which_it_was_owed() {
+    // Who may be on both kinds must not use up what is owed to who may only be on one.
+    let config = FairConfig {
+        guarantee: 8,
+        lag: Duration::ZERO,
+        ..FairConfig::default()
+    };
+    let mut host = Host::new(Fair::new(config), &[0, 1, 1, 0, 1]);
+    let both = only(0).with(SlotKind::new(1).unwrap());
+    let (kernel, high) = (Priority::Kernel, Priority::High);
+    let due = [
+        (kernel, 50, both),
+        (high, 50, both),
+        (kernel, 50, both),
+        (kernel, 100, only(0)),
+        (kernel, 50, only(1)),
+        (high, 200, only(0)),
+        (kernel, 50, only(1)),
+    ];
+    let seats = due.map(|(priority, weight, kinds)| {
+        host.add(SeatConfig {
+            weight: Weight::new(weight).unwrap(),
+            ..of(priority, kinds)
+        })
+    });
+    for seat in seats {
+        host.say(seat, true);
+    }
+    host.run_until(Time::from_ns(2_000 * MS));
+    for seat in seats {
+        assert!(host.busy(seat) > Duration::from_millis(20), "{seat:?}");
+    }
+}

@@ -58,7 +58,9 @@ pub struct Fair {
     lag_ns: u64,
     /// By priority and kind: how far in virtual time all have come that want such a slot.
     floors: [[u64; KINDS_MAX]; Priority::COUNT],
-    /// By priority and kind: the time that it is owed, in nanoseconds of one slot.
+    /// By priority and kind: for how long it has waited while higher ones held a slot, in nanoseconds
+    /// of one slot. It is owed one part in `guarantee` of that; kept whole, so that nothing is lost by
+    /// charging often.
     debts: [[u64; KINDS_MAX]; Priority::COUNT],
     /// Whether somebody of that priority waits for that kind, as last seen.
     waits: [[bool; KINDS_MAX]; Priority::COUNT],
@@ -118,21 +120,41 @@ impl Fair {
 
     /// Whether its priority is owed a slice on a slot that it may be on.
     fn is_owed(&self, account: &Account) -> bool {
-        self.owed(account) >= self.slice_ns
+        self.debt(account) >= self.debt_of_a_slice()
     }
 
-    fn owed(&self, account: &Account) -> u64 {
+    /// The kind for which a unit's priority is owed most, of those that it may be on. The slice for
+    /// which it goes first is paid from there, whatever kind it is on: or it would go first for ever,
+    /// and use up what is owed to others.
+    fn first_debt(&self, account: &Account) -> SlotKind {
         let debts = &self.debts[account.priority.level()];
-        let owed = account.kinds.iter().map(|kind| debts[kind.number()]).max();
-        owed.unwrap_or(0)
+        let first = account.kinds.iter().max_by_key(|kind| debts[kind.number()]);
+        first.unwrap_or_default()
     }
 
-    /// The earliest time at which the priority of a unit that waits is owed a slice.
+    fn pay(&mut self, level: usize, kind: usize, ns: u64) {
+        let debt = &mut self.debts[level][kind];
+        *debt = debt.saturating_sub(ns.saturating_mul(self.guarantee));
+    }
+
+    /// The debt for which a slice is owed.
+    fn debt_of_a_slice(&self) -> u64 {
+        self.slice_ns.saturating_mul(self.guarantee)
+    }
+
+    fn debt(&self, account: &Account) -> u64 {
+        let debts = &self.debts[account.priority.level()];
+        let debt = account.kinds.iter().map(|kind| debts[kind.number()]).max();
+        debt.unwrap_or(0)
+    }
+
+    /// The earliest time at which the priority of a unit that waits, and is not owed a slice, can be
+    /// owed one. Never soon: it may be asked again, and again.
     fn owed_at(&self, waiting: &Account, now: Time) -> Time {
-        let missing = self.slice_ns.saturating_sub(self.owed(waiting));
+        let missing = self.debt_of_a_slice().saturating_sub(self.debt(waiting));
         let slots = waiting.kinds.iter().map(|kind| self.slots[kind.number()]);
         let slots = u64::from(slots.max().unwrap_or(0).max(1));
-        let span = missing.saturating_mul(self.guarantee) / slots;
+        let span = missing.div_ceil(slots).max(self.slice_ns.div_ceil(16));
         now.after(Duration::from_nanos(span))
     }
 }
@@ -152,13 +174,15 @@ impl Policy for Fair {
         let span = virtual_span(ns, account.weight);
         account.virtual_time = account.virtual_time.saturating_add(span);
         let (level, kind) = (account.priority.level(), kind.number());
-        let paid = &mut self.debts[level][kind];
-        *paid = paid.saturating_sub(ns);
-        let most = self.slice_ns.saturating_mul(DEBT_SLICES);
+        let guaranteed = ns.min(account.guaranteed_ns);
+        account.guaranteed_ns -= guaranteed;
+        self.pay(level, account.guaranteed_by.number(), guaranteed);
+        self.pay(level, kind, ns - guaranteed);
+        let most = self.debt_of_a_slice().saturating_mul(DEBT_SLICES);
         for lower in level + 1..Priority::COUNT {
             if self.waits[lower][kind] {
                 let debt = &mut self.debts[lower][kind];
-                *debt = debt.saturating_add(ns / self.guarantee).min(most);
+                *debt = debt.saturating_add(ns).min(most);
             }
         }
     }
@@ -218,6 +242,11 @@ impl Policy for Fair {
 
     fn placed(&mut self, account: &mut Account, _now: Time) {
         account.guaranteed = self.is_owed(account);
+        account.guaranteed_by = self.first_debt(account);
+        account.guaranteed_ns = match account.guaranteed {
+            true => self.slice_ns,
+            false => 0,
+        };
     }
 
     fn changed(&mut self, account: &mut Account, was: Priority) {
