@@ -243,6 +243,24 @@ fn a_guarantee_comes_whatever_the_least_run() {
 }
 
 #[test]
+fn who_is_owed_its_slice_is_left_alone_by_others_that_are_owed() {
+    let config = FairConfig {
+        min_run: Duration::ZERO,
+        ..FairConfig::default()
+    };
+    let mut host = Host::new(Fair::new(config), &[0, 0]);
+    let priorities = [1, 1, 2, 3, 3].map(|level: usize| Priority::ALL[level]);
+    let seats = priorities.map(|priority| host.add(of(priority, Kinds::ALL)));
+    for seat in seats {
+        host.say(seat, true);
+    }
+    host.run_until(Time::from_ns(1_000 * MS));
+    for seat in seats {
+        assert!(host.busy(seat) > Duration::from_millis(20), "{seat:?}");
+    }
+}
+
+#[test]
 fn a_debt_is_paid_for_the_kind_for_which_it_was_owed() {
     // Who may be on both kinds must not use up what is owed to who may only be on one.
     let config = FairConfig {

@@ -222,17 +222,17 @@ impl Policy for Fair {
 
     fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time> {
         let after = |ns| resident.turn_since.after(Duration::from_nanos(ns));
-        let (slice, least) = (after(self.slice_ns), after(self.min_run_ns));
+        let slice = after(self.slice_ns);
+        // Who was owed its slice is left alone, by whoever else is owed one, too.
+        let least = match resident.guaranteed {
+            true => slice,
+            false => after(self.min_run_ns),
+        };
         let way = if waiting.priority == resident.priority {
             let behind = waiting.virtual_time.saturating_sub(resident.virtual_time);
             let caught_up = slot_span(behind, resident.weight);
             slice.max(now.after(Duration::from_nanos(caught_up)))
-        } else if waiting.priority < resident.priority {
-            match resident.guaranteed {
-                true => slice,
-                false => least,
-            }
-        } else if self.is_owed(waiting) {
+        } else if waiting.priority < resident.priority || self.is_owed(waiting) {
             least
         } else {
             least.max(self.owed_at(waiting, now))
