@@ -32,6 +32,10 @@ pub struct Account {
     pub turn_since: Time,
     /// The policy's own: it came to its slots although somebody more important waited.
     pub guaranteed: bool,
+    /// The policy's own: how much of the slot time that it came by for that it has not used.
+    pub guaranteed_ns: u64,
+    /// The policy's own: the kind of slot for which its priority was owed that.
+    pub guaranteed_by: SlotKind,
 }
 
 /// What there is to see when a decision is due.
@@ -88,6 +92,9 @@ pub trait Policy {
 
     /// A unit is given its slots.
     fn placed(&mut self, account: &mut Account, now: Time);
+
+    /// A unit on its slots has no work any more, or has left them.
+    fn rested(&mut self, account: &mut Account);
 
     /// A unit's priority or weight is another from now on: `account` has the new ones.
     fn changed(&mut self, account: &mut Account, was: Priority);

@@ -8,7 +8,7 @@ use ringfence_core::{Out, Time};
 use crate::line::{Node, NONE};
 use crate::policy::Account;
 use crate::priority::{Priority, Weight};
-use crate::slot::{Kinds, KINDS_MAX, NO_SLOT};
+use crate::slot::{Kinds, SlotKind, KINDS_MAX, NO_SLOT};
 
 /// A queue's seat. Never the name of another seat of the same orchestrator, but after 2^32 have
 /// been in its place.
@@ -210,6 +210,8 @@ impl Seat {
                 waiting_since: Time::ZERO,
                 turn_since: Time::ZERO,
                 guaranteed: false,
+                guaranteed_ns: 0,
+                guaranteed_by: SlotKind::FIRST,
             },
             node: Node::OUT,
             members: 1,

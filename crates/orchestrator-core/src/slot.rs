@@ -15,6 +15,8 @@ pub const KINDS_MAX: usize = 4;
 pub struct SlotKind(u8);
 
 impl SlotKind {
+    pub(crate) const FIRST: Self = Self(0);
+
     /// A kind; `None` from [`KINDS_MAX`] on.
     pub const fn new(number: u8) -> Option<Self> {
         if (number as usize) < KINDS_MAX {

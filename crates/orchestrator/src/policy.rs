@@ -40,6 +40,10 @@ impl Policy for AnyPolicy {
         self.0.placed(account, now);
     }
 
+    fn rested(&mut self, account: &mut Account) {
+        self.0.rested(account);
+    }
+
     fn changed(&mut self, account: &mut Account, was: Priority) {
         self.0.changed(account, was);
     }

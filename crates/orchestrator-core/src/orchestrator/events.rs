@@ -82,10 +82,13 @@ where
     }
 
     pub(super) fn set_wants(&mut self, at: u32, wants: bool, now: Time) {
-        let seat = self.seats.at_mut(at);
-        if seat.wants == wants {
+        if self.seats.at(at).wants == wants {
             return;
         }
+        // Before somebody joins those who want a slot, or leaves them, it is seen how far they have
+        // come: while nobody waits, there may have been no decision for long.
+        self.look(now);
+        let seat = self.seats.at_mut(at);
         seat.wants = wants;
         let leader = seat.leader;
         let unit = self.seats.unit_mut(leader);
@@ -118,6 +121,7 @@ where
                 let unit = self.seats.unit_mut(leader);
                 unit.charging = false;
                 unit.idle_since = now;
+                self.policy.rested(&mut unit.account);
                 self.dirty |= self.waiting != 0;
             }
             _ => {}
@@ -254,8 +258,8 @@ where
         if self.seats.at(at).phase != Phase::Vacating {
             return Err(Refused::NotOwed);
         }
-        let leader = self.seats.at(at).leader;
-        self.charge(leader, now);
+        // It may sleep from now on.
+        self.look(now);
         self.answered(at);
         if let Some(span) = measured {
             let stats = &mut self.seats.at_mut(at).stats;
@@ -292,6 +296,7 @@ where
         }
         found.lost = true;
         let leader = found.leader;
+        self.look(now);
         match self.seats.unit(leader).standing {
             Standing::Running => self.begin_yielding(leader, now),
             Standing::Binding => self.seats.unit_mut(leader).leave = true,

@@ -77,7 +77,7 @@ where
     }
 
     /// A seat that has not been bound yet loses its slot.
-    fn take_away(&mut self, at: u32) {
+    pub(super) fn take_away(&mut self, at: u32) {
         let seat = self.seats.at_mut(at);
         seat.phase = Phase::Off;
         let slot = core::mem::replace(&mut seat.slot, NO_SLOT);
@@ -171,7 +171,7 @@ where
         let unit = self.seats.unit_mut(leader);
         let slept = !core::mem::take(&mut unit.charging);
         unit.leave = false;
-        unit.account.guaranteed = false;
+        self.policy.rested(&mut unit.account);
         unit.standing = Standing::Off;
         let Some(leader) = self.weed(leader) else {
             return;

@@ -135,9 +135,38 @@ impl Fair {
     }
 
     fn owed(&self, account: &Account) -> i64 {
+        self.debts[account.priority.level()][self.first_debt(account).number()]
+    }
+
+    /// The kind for which a unit's priority is owed most, of those that it may be on. The slice for
+    /// which it goes first is paid from there, whatever kind it is on: or it would go first for ever,
+    /// and use up what is owed to others. It is paid when it goes, since nobody may wait from then on,
+    /// and nothing is owed to a priority in which nobody waits.
+    fn first_debt(&self, account: &Account) -> SlotKind {
         let debts = &self.debts[account.priority.level()];
-        let owed = account.kinds.iter().map(|kind| debts[kind.number()]).max();
-        owed.unwrap_or(0)
+        let first = account.kinds.iter().max_by_key(|kind| debts[kind.number()]);
+        first.unwrap_or_default()
+    }
+
+    /// A unit has had slot time that was not paid for when it went. Who went first had it in advance;
+    /// from others no more is taken than their priority is owed.
+    fn pay(&mut self, account: &Account, kind: SlotKind, ns: u64) {
+        let cost = self.debt_of(ns);
+        let least = match account.guaranteed {
+            true => self.debt_of(self.lag_ns).saturating_neg(),
+            false => 0,
+        };
+        let debt = &mut self.debts[account.priority.level()][kind.number()];
+        *debt = debt.saturating_sub(cost).max(least.min(*debt));
+    }
+
+    /// What a unit has not used of the slice for which it went first is owed to its priority again.
+    fn take_back(&mut self, account: &mut Account, priority: Priority) {
+        account.guaranteed = false;
+        let left = self.debt_of(core::mem::take(&mut account.guaranteed_ns));
+        let most = self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES));
+        let debt = &mut self.debts[priority.level()][account.guaranteed_by.number()];
+        *debt = debt.saturating_add(left).min(most.max(*debt));
     }
 
     /// The debt that so much time is.
@@ -175,17 +204,11 @@ impl Policy for Fair {
         let (span, rest) = virtual_span(ns, account.virtual_rest, account.weight);
         account.virtual_time = account.virtual_time.saturating_add(span);
         account.virtual_rest = rest;
+        let ahead = ns.min(account.guaranteed_ns);
+        account.guaranteed_ns -= ahead;
+        self.pay(account, kind, ns - ahead);
+        let most = self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES));
         let (level, kind) = (account.priority.level(), kind.number());
-        let (cost, most) = (
-            self.debt_of(ns),
-            self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES)),
-        );
-        let least = match account.guaranteed {
-            true => self.debt_of(self.lag_ns).saturating_neg(),
-            false => 0,
-        };
-        let paid = &mut self.debts[level][kind];
-        *paid = paid.saturating_sub(cost).max(least.min(*paid));
         for lower in level + 1..Priority::COUNT {
             let debt = &mut self.debts[lower][kind];
             if self.waits[lower][kind] || *debt < 0 {
@@ -230,17 +253,17 @@ impl Policy for Fair {
 
     fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time> {
         let after = |ns| resident.turn_since.after(Duration::from_nanos(ns));
-        let (slice, least) = (after(self.slice_ns), after(self.min_run_ns));
+        let slice = after(self.slice_ns);
+        // Who was owed its slice is left alone, by whoever else is owed one, too.
+        let least = match resident.guaranteed {
+            true => slice,
+            false => after(self.min_run_ns),
+        };
         let way = if waiting.priority == resident.priority {
             let behind = waiting.virtual_time.saturating_sub(resident.virtual_time);
             let caught_up = slot_span(behind, resident.weight);
             slice.max(now.after(Duration::from_nanos(caught_up)))
-        } else if waiting.priority < resident.priority {
-            match resident.guaranteed {
-                true => slice,
-                false => least,
-            }
-        } else if self.is_owed(waiting) {
+        } else if waiting.priority < resident.priority || self.is_owed(waiting) {
             least
         } else {
             least.max(self.owed_at(waiting, now))
@@ -250,9 +273,23 @@ impl Policy for Fair {
 
     fn placed(&mut self, account: &mut Account, _now: Time) {
         account.guaranteed = self.is_owed(account);
+        if account.guaranteed {
+            let (kind, slice) = (self.first_debt(account), self.debt_of(self.slice_ns));
+            let debt = &mut self.debts[account.priority.level()][kind.number()];
+            *debt = debt.saturating_sub(slice);
+            (account.guaranteed_by, account.guaranteed_ns) = (kind, self.slice_ns);
+        }
+    }
+
+    fn rested(&mut self, account: &mut Account) {
+        let priority = account.priority;
+        self.take_back(account, priority);
     }
 
     fn changed(&mut self, account: &mut Account, was: Priority) {
+        if was != account.priority {
+            self.take_back(account, was);
+        }
         // It is as far behind, or ahead, among the others as it was among those it leaves.
         let (from, to) = (
             self.floor(was, account.kinds),
