@@ -211,7 +211,7 @@ fn head_start(before: impl FnOnce(&mut Host<Fair>, SeatId)) -> Duration {
 #[test]
 fn who_comes_is_owed_a_slice_however_long_another_was_alone() {
     let two_slices = Duration::from_millis(4);
-    assert!(head_start(|host, _| drop(host.run_for(1_000 * MS))) <= two_slices);
+    assert!(head_start(|host, _| _ = host.run_for(1_000 * MS)) <= two_slices);
     // It has slept since, on its slot.
     let slept = head_start(|host, old| {
         host.run_for(1_000 * MS);
