@@ -194,6 +194,23 @@ fn a_member_goes_although_anothers_slot_is_broken() {
     assert_eq!(host.next(), Some(Effect::Gone { seat: seats[1] }));
 }
 
+#[test]
+fn a_member_whose_slot_was_repaired_goes_although_anothers_is_broken() {
+    let mut host = Host::new(Fifo::default(), &[0, 0]);
+    let seats: Vec<SeatId> = (0..2).map(|_| host.add(SeatConfig::default())).collect();
+    host.core.group(&seats).unwrap();
+    host.say(seats[0], true);
+    while host.next().is_some() {}
+    for seat in &seats {
+        host.core.bound(*seat, Answer::Broken, host.now).unwrap();
+    }
+    host.core.remove(seats[0], host.now).unwrap();
+    assert_eq!(host.next(), None);
+    let slot = host.core.slot_of(seats[0]).unwrap();
+    host.core.repaired(slot, host.now).unwrap();
+    assert_eq!(host.next(), Some(Effect::Gone { seat: seats[0] }));
+}
+
 /// How far ahead of `old` a newcomer gets, if `before` has happened.
 fn head_start(before: impl FnOnce(&mut Host<Fair>, SeatId)) -> Duration {
     let mut host = Host::new(Fair::default(), &[0]);
@@ -211,7 +228,10 @@ fn head_start(before: impl FnOnce(&mut Host<Fair>, SeatId)) -> Duration {
 #[test]
 fn who_comes_is_owed_a_slice_however_long_another_was_alone() {
     let two_slices = Duration::from_millis(4);
-    assert!(head_start(|host, _| drop(host.run_for(1_000 * MS))) <= two_slices);
+    let alone = head_start(|host, _| {
+        host.run_for(1_000 * MS);
+    });
+    assert!(alone <= two_slices, "{alone:?}");
     // It has slept since, on its slot.
     let slept = head_start(|host, old| {
         host.run_for(1_000 * MS);

@@ -302,7 +302,8 @@ where
         let leader = self.seats.at(at).leader;
         let unit = self.seats.unit_mut(leader);
         unit.broken -= 1;
-        if unit.standing == Standing::Lost && unit.broken == 0 {
+        // Also where others' slots are still broken: it may be this seat that is to go.
+        if unit.standing == Standing::Lost {
             self.settle(leader, now);
         }
         Ok(())
