@@ -314,3 +314,36 @@ fn a_debt_is_paid_for_the_kind_for_which_it_was_owed() {
         assert!(host.busy(seat) > Duration::from_millis(20), "{seat:?}");
     }
 }
+
+#[test]
+fn who_must_wait_for_what_it_is_owed_finds_it_untouched() {
+    // While one waits for the only slot it may be on, another of its priority must not use up, on
+    // other slots, what both are owed.
+    let config = FairConfig {
+        min_run: Duration::ZERO,
+        guarantee: 8,
+        ..FairConfig::default()
+    };
+    let mut host = Host::new(Fair::new(config), &[1, 0, 1]);
+    let both = only(0).with(SlotKind::new(1).unwrap());
+    let due = [
+        (Priority::Kernel, 200, both),
+        (Priority::Low, 200, both),
+        (Priority::High, 50, only(0)),
+        (Priority::Low, 50, both),
+        (Priority::Low, 400, only(0)),
+        (Priority::Kernel, 50, only(0)),
+    ];
+    let seats = due.map(|(priority, weight, kinds)| {
+        let seat = host.add(SeatConfig {
+            weight: Weight::new(weight).unwrap(),
+            ..of(priority, kinds)
+        });
+        host.say(seat, true);
+        seat
+    });
+    host.run_until(Time::from_ns(2_000 * MS));
+    for seat in seats {
+        assert!(host.busy(seat) > Duration::from_millis(20), "{seat:?}");
+    }
+}

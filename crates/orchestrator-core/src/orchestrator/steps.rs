@@ -31,7 +31,6 @@ where
         unit.leave = false;
         unit.owing = unit.members;
         unit.standing = Standing::Checking;
-        self.policy.placed(&mut unit.account, now);
         let mut unchecked = 0;
         self.each_member(leader, |this, at| {
             if this.seats.at(at).checked {

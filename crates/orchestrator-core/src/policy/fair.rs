@@ -62,6 +62,8 @@ pub struct Fair {
     /// of one slot. It is owed one part in `guarantee` of that; kept whole, so that nothing is lost by
     /// charging often.
     debts: [[u64; KINDS_MAX]; Priority::COUNT],
+    /// By priority and kind: how much of that is for those whose turn was in the present decision.
+    taken: [[u64; KINDS_MAX]; Priority::COUNT],
     /// Whether somebody of that priority waits for that kind, as last seen.
     waits: [[bool; KINDS_MAX]; Priority::COUNT],
     slots: [u16; KINDS_MAX],
@@ -103,6 +105,7 @@ impl Fair {
             lag_ns: ns(config.lag),
             floors: [[0; KINDS_MAX]; Priority::COUNT],
             debts: [[0; KINDS_MAX]; Priority::COUNT],
+            taken: [[0; KINDS_MAX]; Priority::COUNT],
             waits: [[false; KINDS_MAX]; Priority::COUNT],
             slots: [0; KINDS_MAX],
         }
@@ -127,8 +130,8 @@ impl Fair {
     /// which it goes first is paid from there, whatever kind it is on: or it would go first for ever,
     /// and use up what is owed to others.
     fn first_debt(&self, account: &Account) -> SlotKind {
-        let debts = &self.debts[account.priority.level()];
-        let first = account.kinds.iter().max_by_key(|kind| debts[kind.number()]);
+        let kinds = account.kinds.iter();
+        let first = kinds.max_by_key(|kind| self.debt_for(account.priority, *kind));
         first.unwrap_or_default()
     }
 
@@ -142,9 +145,17 @@ impl Fair {
         self.slice_ns.saturating_mul(self.guarantee)
     }
 
+    /// What is owed to a priority and is nobody's yet.
+    fn debt_for(&self, priority: Priority, kind: SlotKind) -> u64 {
+        let (level, kind) = (priority.level(), kind.number());
+        self.debts[level][kind].saturating_sub(self.taken[level][kind])
+    }
+
     fn debt(&self, account: &Account) -> u64 {
-        let debts = &self.debts[account.priority.level()];
-        let debt = account.kinds.iter().map(|kind| debts[kind.number()]).max();
+        let kinds = account.kinds.iter();
+        let debt = kinds
+            .map(|kind| self.debt_for(account.priority, kind))
+            .max();
         debt.unwrap_or(0)
     }
 
@@ -189,6 +200,7 @@ impl Policy for Fair {
 
     fn look(&mut self, field: &Field) {
         self.slots = field.slots;
+        self.taken = [[0; KINDS_MAX]; Priority::COUNT];
         for level in 0..Priority::COUNT {
             for kind in 0..KINDS_MAX {
                 let (waiting, running) = (field.waiting[level][kind], field.running[level][kind]);
@@ -232,7 +244,7 @@ impl Policy for Fair {
             let behind = waiting.virtual_time.saturating_sub(resident.virtual_time);
             let caught_up = slot_span(behind, resident.weight);
             slice.max(now.after(Duration::from_nanos(caught_up)))
-        } else if waiting.priority < resident.priority || self.is_owed(waiting) {
+        } else if waiting.priority < resident.priority || waiting.guaranteed {
             least
         } else {
             least.max(self.owed_at(waiting, now))
@@ -240,13 +252,17 @@ impl Policy for Fair {
         Some(way.max(now))
     }
 
-    fn placed(&mut self, account: &mut Account, _now: Time) {
+    fn chosen(&mut self, account: &mut Account) {
         account.guaranteed = self.is_owed(account);
-        account.guaranteed_by = self.first_debt(account);
-        account.guaranteed_ns = match account.guaranteed {
-            true => self.slice_ns,
-            false => 0,
-        };
+        account.guaranteed_ns = 0;
+        if account.guaranteed {
+            // Whether it has its slots now or must wait for them: nobody behind it may use this up.
+            account.guaranteed_by = self.first_debt(account);
+            account.guaranteed_ns = self.slice_ns;
+            let slice = self.debt_of_a_slice();
+            let taken = &mut self.taken[account.priority.level()][account.guaranteed_by.number()];
+            *taken = taken.saturating_add(slice);
+        }
     }
 
     fn changed(&mut self, account: &mut Account, was: Priority) {

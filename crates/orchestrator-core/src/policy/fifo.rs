@@ -60,7 +60,7 @@ impl Policy for Fifo {
         }
     }
 
-    fn placed(&mut self, _account: &mut Account, _now: Time) {}
+    fn chosen(&mut self, _account: &mut Account) {}
 
     fn changed(&mut self, _account: &mut Account, _was: Priority) {}
 }
