@@ -194,6 +194,23 @@ fn a_member_goes_although_anothers_slot_is_broken() {
     assert!(matches!(host.next(), Some(Effect::Gone { seat, .. }) if seat == seats[1]));
 }
 
+#[test]
+fn a_member_whose_slot_was_repaired_goes_although_anothers_is_broken() {
+    let mut host = Host::new(Fifo::default(), &[0, 0]);
+    let seats: Vec<SeatId> = (0..2).map(|_| host.add(SeatConfig::default())).collect();
+    host.core.group(&seats).unwrap();
+    host.say(seats[0], true);
+    while host.next().is_some() {}
+    for seat in &seats {
+        host.core.bound(*seat, Answer::Broken, host.now).unwrap();
+    }
+    host.core.remove(seats[0], host.now).unwrap();
+    assert_eq!(host.next(), None);
+    let slot = host.core.slot_of(seats[0]).unwrap();
+    host.core.repaired(slot, host.now).unwrap();
+    assert!(matches!(host.next(), Some(Effect::Gone { seat, .. }) if seat == seats[0]));
+}
+
 /// How far ahead of `old` a newcomer gets, if `before` has happened.
 fn head_start(before: impl FnOnce(&mut Host<Fair>, SeatId)) -> Duration {
     let mut host = Host::new(Fair::default(), &[0]);
@@ -211,7 +228,10 @@ fn head_start(before: impl FnOnce(&mut Host<Fair>, SeatId)) -> Duration {
 #[test]
 fn who_comes_is_owed_a_slice_however_long_another_was_alone() {
     let two_slices = Duration::from_millis(4);
-    assert!(head_start(|host, _| _ = host.run_for(1_000 * MS)) <= two_slices);
+    let alone = head_start(|host, _| {
+        host.run_for(1_000 * MS);
+    });
+    assert!(alone <= two_slices, "{alone:?}");
     // It has slept since, on its slot.
     let slept = head_start(|host, old| {
         host.run_for(1_000 * MS);
@@ -289,6 +309,39 @@ fn a_debt_is_paid_for_the_kind_for_which_it_was_owed() {
     for seat in seats {
         host.say(seat, true);
     }
+    host.run_until(Time::from_ns(2_000 * MS));
+    for seat in seats {
+        assert!(host.busy(seat) > Duration::from_millis(20), "{seat:?}");
+    }
+}
+
+#[test]
+fn who_must_wait_for_what_it_is_owed_finds_it_untouched() {
+    // While one waits for the only slot it may be on, another of its priority must not use up, on
+    // other slots, what both are owed.
+    let config = FairConfig {
+        min_run: Duration::ZERO,
+        guarantee: 8,
+        ..FairConfig::default()
+    };
+    let mut host = Host::new(Fair::new(config), &[1, 0, 1]);
+    let both = only(0).with(SlotKind::new(1).unwrap());
+    let due = [
+        (Priority::Kernel, 200, both),
+        (Priority::Low, 200, both),
+        (Priority::High, 50, only(0)),
+        (Priority::Low, 50, both),
+        (Priority::Low, 400, only(0)),
+        (Priority::Kernel, 50, only(0)),
+    ];
+    let seats = due.map(|(priority, weight, kinds)| {
+        let seat = host.add(SeatConfig {
+            weight: Weight::new(weight).unwrap(),
+            ..of(priority, kinds)
+        });
+        host.say(seat, true);
+        seat
+    });
     host.run_until(Time::from_ns(2_000 * MS));
     for seat in seats {
         assert!(host.busy(seat) > Duration::from_millis(20), "{seat:?}");

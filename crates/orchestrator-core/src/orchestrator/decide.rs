@@ -51,6 +51,7 @@ where
         }
         let mut round = self.new_round();
         while let Some(leader) = self.best(&round) {
+            self.policy.chosen(&mut self.seats.unit_mut(leader).account);
             if !self.help(leader, &mut round, now) {
                 let (level, line) = self.line_of(leader);
                 round.passed[level] |= 1 << line;

@@ -121,7 +121,6 @@ where
                 let unit = self.seats.unit_mut(leader);
                 unit.charging = false;
                 unit.idle_since = now;
-                self.policy.rested(&mut unit.account);
                 self.dirty |= self.waiting != 0;
             }
             _ => {}
@@ -324,7 +323,8 @@ where
         let leader = self.seats.at(at).leader;
         let unit = self.seats.unit_mut(leader);
         unit.broken -= 1;
-        if unit.standing == Standing::Lost && unit.broken == 0 {
+        // Also where others' slots are still broken: it may be this seat that is to go.
+        if unit.standing == Standing::Lost {
             self.settle(leader, now);
         }
         Ok(())

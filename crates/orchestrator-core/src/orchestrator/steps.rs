@@ -30,7 +30,6 @@ where
         unit.leave = false;
         unit.owing = unit.members;
         unit.standing = Standing::Checking;
-        self.policy.placed(&mut unit.account, now);
         let mut unchecked = 0;
         self.each_member(leader, |this, at| {
             if this.seats.at(at).checked {
@@ -171,7 +170,7 @@ where
         let unit = self.seats.unit_mut(leader);
         let slept = !core::mem::take(&mut unit.charging);
         unit.leave = false;
-        self.policy.rested(&mut unit.account);
+        unit.account.guaranteed = false;
         unit.standing = Standing::Off;
         let Some(leader) = self.weed(leader) else {
             return;

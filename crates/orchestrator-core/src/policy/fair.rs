@@ -63,6 +63,8 @@ pub struct Fair {
     /// By priority and kind: the time that it is owed, or has had beyond that, in nanoseconds of one
     /// slot, times the guarantee: so nothing is lost of small spans.
     debts: [[i64; KINDS_MAX]; Priority::COUNT],
+    /// By priority and kind: how much of that is for those whose turn was in the present decision.
+    taken: [[i64; KINDS_MAX]; Priority::COUNT],
     /// Whether somebody of that priority waits for that kind, as last seen.
     waits: [[bool; KINDS_MAX]; Priority::COUNT],
     slots: [u16; KINDS_MAX],
@@ -114,6 +116,7 @@ impl Fair {
             lag_ns: ns(config.lag),
             floors: [[0; KINDS_MAX]; Priority::COUNT],
             debts: [[0; KINDS_MAX]; Priority::COUNT],
+            taken: [[0; KINDS_MAX]; Priority::COUNT],
             waits: [[false; KINDS_MAX]; Priority::COUNT],
             slots: [0; KINDS_MAX],
         }
@@ -134,22 +137,27 @@ impl Fair {
         self.owed(account) >= self.debt_of(self.slice_ns)
     }
 
+    /// What its priority is owed that is nobody's yet.
     fn owed(&self, account: &Account) -> i64 {
-        self.debts[account.priority.level()][self.first_debt(account).number()]
+        self.owed_for(account.priority, self.first_debt(account))
+    }
+
+    fn owed_for(&self, priority: Priority, kind: SlotKind) -> i64 {
+        let (level, kind) = (priority.level(), kind.number());
+        self.debts[level][kind].saturating_sub(self.taken[level][kind])
     }
 
     /// The kind for which a unit's priority is owed most, of those that it may be on. The slice for
     /// which it goes first is paid from there, whatever kind it is on: or it would go first for ever,
-    /// and use up what is owed to others. It is paid when it goes, since nobody may wait from then on,
-    /// and nothing is owed to a priority in which nobody waits.
+    /// and use up what is owed to others.
     fn first_debt(&self, account: &Account) -> SlotKind {
-        let debts = &self.debts[account.priority.level()];
-        let first = account.kinds.iter().max_by_key(|kind| debts[kind.number()]);
+        let kinds = account.kinds.iter();
+        let first = kinds.max_by_key(|kind| self.owed_for(account.priority, *kind));
         first.unwrap_or_default()
     }
 
-    /// A unit has had slot time that was not paid for when it went. Who went first had it in advance;
-    /// from others no more is taken than their priority is owed.
+    /// A unit has had slot time that its priority was owed. Who went first for it may have more in
+    /// advance; from others no more is taken than their priority is owed.
     fn pay(&mut self, account: &Account, kind: SlotKind, ns: u64) {
         let cost = self.debt_of(ns);
         let least = match account.guaranteed {
@@ -158,15 +166,6 @@ impl Fair {
         };
         let debt = &mut self.debts[account.priority.level()][kind.number()];
         *debt = debt.saturating_sub(cost).max(least.min(*debt));
-    }
-
-    /// What a unit has not used of the slice for which it went first is owed to its priority again.
-    fn take_back(&mut self, account: &mut Account, priority: Priority) {
-        account.guaranteed = false;
-        let left = self.debt_of(core::mem::take(&mut account.guaranteed_ns));
-        let most = self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES));
-        let debt = &mut self.debts[priority.level()][account.guaranteed_by.number()];
-        *debt = debt.saturating_add(left).min(most.max(*debt));
     }
 
     /// The debt that so much time is.
@@ -204,9 +203,10 @@ impl Policy for Fair {
         let (span, rest) = virtual_span(ns, account.virtual_rest, account.weight);
         account.virtual_time = account.virtual_time.saturating_add(span);
         account.virtual_rest = rest;
-        let ahead = ns.min(account.guaranteed_ns);
-        account.guaranteed_ns -= ahead;
-        self.pay(account, kind, ns - ahead);
+        let guaranteed = ns.min(account.guaranteed_ns);
+        account.guaranteed_ns -= guaranteed;
+        self.pay(account, account.guaranteed_by, guaranteed);
+        self.pay(account, kind, ns - guaranteed);
         let most = self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES));
         let (level, kind) = (account.priority.level(), kind.number());
         for lower in level + 1..Priority::COUNT {
@@ -219,11 +219,12 @@ impl Policy for Fair {
 
     fn look(&mut self, field: &Field) {
         self.slots = field.slots;
+        self.taken = [[0; KINDS_MAX]; Priority::COUNT];
         for level in 0..Priority::COUNT {
             for kind in 0..KINDS_MAX {
                 let (waiting, running) = (field.waiting[level][kind], field.running[level][kind]);
                 self.waits[level][kind] = waiting.is_some();
-                if waiting.is_none() {
+                if waiting.is_none() && running.is_none() {
                     let debt = &mut self.debts[level][kind];
                     *debt = (*debt).min(0);
                 }
@@ -263,7 +264,7 @@ impl Policy for Fair {
             let behind = waiting.virtual_time.saturating_sub(resident.virtual_time);
             let caught_up = slot_span(behind, resident.weight);
             slice.max(now.after(Duration::from_nanos(caught_up)))
-        } else if waiting.priority < resident.priority || self.is_owed(waiting) {
+        } else if waiting.priority < resident.priority || waiting.guaranteed {
             least
         } else {
             least.max(self.owed_at(waiting, now))
@@ -271,25 +272,20 @@ impl Policy for Fair {
         Some(way.max(now))
     }
 
-    fn placed(&mut self, account: &mut Account, _now: Time) {
+    fn chosen(&mut self, account: &mut Account) {
         account.guaranteed = self.is_owed(account);
+        account.guaranteed_ns = 0;
         if account.guaranteed {
-            let (kind, slice) = (self.first_debt(account), self.debt_of(self.slice_ns));
-            let debt = &mut self.debts[account.priority.level()][kind.number()];
-            *debt = debt.saturating_sub(slice);
-            (account.guaranteed_by, account.guaranteed_ns) = (kind, self.slice_ns);
+            // Whether it has its slots now or must wait for them: nobody behind it may use this up.
+            account.guaranteed_by = self.first_debt(account);
+            account.guaranteed_ns = self.slice_ns;
+            let slice = self.debt_of(self.slice_ns);
+            let taken = &mut self.taken[account.priority.level()][account.guaranteed_by.number()];
+            *taken = taken.saturating_add(slice);
         }
-    }
-
-    fn rested(&mut self, account: &mut Account) {
-        let priority = account.priority;
-        self.take_back(account, priority);
     }
 
     fn changed(&mut self, account: &mut Account, was: Priority) {
-        if was != account.priority {
-            self.take_back(account, was);
-        }
         // It is as far behind, or ahead, among the others as it was among those it leaves.
         let (from, to) = (
             self.floor(was, account.kinds),

@@ -60,9 +60,7 @@ impl Policy for Fifo {
         }
     }
 
-    fn placed(&mut self, _account: &mut Account, _now: Time) {}
-
-    fn rested(&mut self, _account: &mut Account) {}
+    fn chosen(&mut self, _account: &mut Account) {}
 
     fn changed(&mut self, _account: &mut Account, _was: Priority) {}
 }
