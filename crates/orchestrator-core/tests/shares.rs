@@ -234,3 +234,14 @@ fn jobs_that_cannot_be_preempted_are_paid_for_by_who_was_guaranteed() {
         assert!((part - 1.0 / 17.0).abs() < 0.02, "{part} with {job_ns} ns");
     }
 }
+
+/// With nobody else of its priority in line it was charged for its guarantee twice.
+#[test]
+fn a_guarantee_is_all_of_its_part_for_one_alone_too() {
+    let mut world = World::new(Config::default(), Fair::default(), 1);
+    let _high = world.add(Priority::High, 100, 500_000);
+    let low = world.add(Priority::Low, 100, 500_000);
+    world.run_until(Time::from_ns(10_000 * MS));
+    let part = world.busy(low) / 10.0;
+    assert!((part - 1.0 / 17.0).abs() < 0.002, "{part}");
+}

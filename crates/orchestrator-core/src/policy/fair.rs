@@ -200,7 +200,7 @@ impl Policy for Fair {
             for kind in 0..KINDS_MAX {
                 let (waiting, running) = (field.waiting[level][kind], field.running[level][kind]);
                 self.waits[level][kind] = waiting.is_some();
-                if waiting.is_none() {
+                if waiting.is_none() && running.is_none() {
                     let debt = &mut self.debts[level][kind];
                     *debt = (*debt).min(0);
                 }
