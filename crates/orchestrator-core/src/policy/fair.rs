@@ -49,7 +49,7 @@ impl Default for FairConfig {
 ///
 /// # Invariants
 ///
-/// Floors never go back. A debt is at most [`DEBT_SLICES`] slices.
+/// Floors never go back. A debt is at most that for four slices.
 #[derive(Clone, Copy, Debug)]
 pub struct Fair {
     slice_ns: u64,
