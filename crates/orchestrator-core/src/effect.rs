@@ -41,6 +41,12 @@ pub enum Effect {
         /// Whose.
         seat: SeatId,
     },
+    /// The device has let go of the seat's context by itself: shut the gate of its queue, whose jobs
+    /// are on no slot.
+    Shut {
+        /// Whose.
+        seat: SeatId,
+    },
     /// Shut the gate of the seat's queue, have the device take its context off the slot, and answer
     /// with [`Orchestrator::vacated`](crate::Orchestrator::vacated) when it is off.
     Vacate {

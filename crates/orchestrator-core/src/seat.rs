@@ -166,6 +166,10 @@ pub struct Seat {
     pub(crate) removing: bool,
     /// It has been taken out of its unit.
     pub(crate) gone: bool,
+    /// Its gate was opened and has not been shut since.
+    pub(crate) ajar: bool,
+    /// It was lost with its gate ajar: the host is to shut it.
+    pub(crate) shut: bool,
     /// The device has not answered for too long, and the host is to be told.
     pub(crate) stuck: bool,
     /// It wants a slot, as its queue last said.
@@ -231,6 +235,8 @@ impl Seat {
         checked: false,
         removing: false,
         gone: false,
+        ajar: false,
+        shut: false,
         stuck: false,
         wants: false,
         out: Out::Nothing,

@@ -87,6 +87,9 @@ impl<V: SlotDevice> Shared<V> {
                 let answered = self.event(|core, now| core.yielded(seat, report, now));
                 debug_assert_eq!(answered, Ok(()));
             }
+            Effect::Shut { .. } => {
+                let _version = entry.control.get().and_then(|gate| gate.shut());
+            }
             Effect::Vacate { slot, .. } => {
                 let _version = entry.control.get().and_then(|gate| gate.shut());
                 let Some(answers) = self.answers() else {

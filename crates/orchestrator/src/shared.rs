@@ -203,6 +203,7 @@ impl<V: SlotDevice> State<V> {
             | Effect::Bind { seat, .. }
             | Effect::Run { seat }
             | Effect::Yield { seat }
+            | Effect::Shut { seat }
             | Effect::Vacate { seat, .. }
             | Effect::Stuck { seat, .. } => seat,
             Effect::Gone { seat, stats } => {

@@ -9,6 +9,8 @@
 //! A [`Simulator`] goes further: many queues with fences between them, a device that fails, virtual
 //! time, recoveries. Its plans are [`SimPlan`]s, of which [`Op`] is a part.
 //!
+//! The decisions of an orchestrator are judged likewise, in [`orchestrator`].
+//!
 //! ```
 //! use ringfence_sim::{run, Judges, Plan};
 //!
@@ -24,6 +26,7 @@ mod judge;
 mod mutant;
 mod op;
 mod oracle;
+pub mod orchestrator;
 mod prng;
 mod shrink;
 mod simulator;

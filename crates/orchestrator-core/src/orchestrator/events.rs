@@ -273,7 +273,7 @@ where
     }
 
     /// The device has let go of a seat's context without having been asked, as in a reset: it is on
-    /// no slot. Does nothing for a seat about which an answer is owed; that will say so.
+    /// no slot. Does nothing for a seat about which the device owes an answer; that will say so.
     ///
     /// # Errors
     ///

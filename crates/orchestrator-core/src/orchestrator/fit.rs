@@ -15,7 +15,8 @@ impl Need {
     pub(super) const NONE: Self = Self([0; 1 << KINDS_MAX]);
 
     pub(super) fn add(&mut self, kinds: Kinds) {
-        self.0[kinds.bits()] += 1;
+        let seats = &mut self.0[kinds.bits()];
+        *seats = seats.saturating_add(1);
     }
 
     pub(super) fn remove(&mut self, kinds: Kinds) {

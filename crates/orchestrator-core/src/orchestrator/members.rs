@@ -123,7 +123,7 @@ where
             }
             need.add(found.kinds);
         }
-        if !need.fits(&Have(self.kinds)) {
+        if seats.len() > self.slots.as_ref().len() || !need.fits(&Have(self.kinds)) {
             return Err(GroupError::TooMany);
         }
         let Some((leader, others)) = seats.split_first() else {

@@ -85,6 +85,12 @@ where
             }
             return Some(Effect::Stuck { seat: id, slot });
         }
+        if core::mem::take(&mut seat.shut) {
+            if seat.phase.is_news() || seat.gone {
+                self.tell(at);
+            }
+            return Some(Effect::Shut { seat: id });
+        }
         if seat.gone {
             let stats = seat.stats;
             self.free(at);
@@ -117,6 +123,8 @@ where
             }
             Phase::Vacate => {
                 seat.phase = Phase::Vacating;
+                // The host does that along with it.
+                seat.ajar = false;
                 self.await_answer(at, due);
                 Effect::Vacate { seat: id, slot }
             }

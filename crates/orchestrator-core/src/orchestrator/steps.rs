@@ -152,7 +152,9 @@ where
             match seat.phase {
                 Phase::Off => off += 1,
                 _ if seat.lost => {
+                    seat.shut = core::mem::take(&mut seat.ajar);
                     this.give_back(at, now);
+                    this.tell(at);
                     off += 1;
                 }
                 _ => {
@@ -229,6 +231,8 @@ where
 
     /// A seat's queue runs: what it said before does not hold any more.
     pub(super) fn opened(&mut self, at: u32) {
-        self.seats.at_mut(at).out = Out::Open;
+        let seat = self.seats.at_mut(at);
+        seat.out = Out::Open;
+        seat.ajar = true;
     }
 }

@@ -18,10 +18,10 @@ pub struct Fifo {
 }
 
 impl Fifo {
-    /// The policy, with turns of this length.
+    /// The policy, with turns of this length, of at least a nanosecond.
     pub fn new(turn: Duration) -> Self {
         Self {
-            turn_ns: u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX),
+            turn_ns: u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX).max(1),
         }
     }
 }
