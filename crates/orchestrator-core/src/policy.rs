@@ -38,7 +38,7 @@ pub struct Account {
     pub guaranteed_by: SlotKind,
 }
 
-/// What there is to see when a decision is due.
+/// What there is to see when a decision is due, or somebody wakes or joins a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// For each priority and kind: the smallest key of those that wait and may be there.
@@ -69,6 +69,9 @@ pub trait Policy {
     /// A unit that had no work has some now: it joins a line, or is on its slots still.
     fn woke(&mut self, account: &mut Account, now: Time);
 
+    /// A unit that has work must leave its slots, and joins a line.
+    fn joins(&mut self, account: &mut Account);
+
     /// Where a unit stands among those of its priority that wait: smaller is earlier. Asked when it
     /// joins the line.
     fn key(&self, account: &Account) -> u64;
@@ -76,7 +79,11 @@ pub trait Policy {
     /// A unit has held a slot of `kind` for so long, with work.
     fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64);
 
-    /// A decision is due: this is the field.
+    /// A unit has been on its way to a slot of `kind` for so long, or from it without work: nobody could
+    /// use the slot.
+    fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64);
+
+    /// A decision is due, or somebody wakes or joins a line: this is the field.
     fn look(&mut self, field: &Field);
 
     /// Somebody else was given a slot of `kind` although `account`, which is on one, is behind it in

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ringfence_core::{GateReport, Out, Time};
 use ringfence_orchestrator_core::{
-    Answer, Config, Effect, Fair, Orchestrator, Policy, Priority, Seat, SeatConfig, SeatId, Slot,
-    SlotKind,
+    Answer, Config, Effect, Fair, Kinds, Orchestrator, Policy, Priority, Seat, SeatConfig, SeatId,
+    Slot, SlotKind, Weight,
 };
 
 const MS: u64 = 1_000_000;
@@ -20,12 +20,17 @@ struct Host<P: Policy> {
     timers: u32,
     /// How the next bind ends.
     bind: Answer,
+    /// How long each takes.
+    bind_ns: u64,
 }
 
 impl<P: Policy> Host<P> {
     fn new(policy: P, slots: usize) -> Self {
+        Self::with(policy, vec![Slot::new(SlotKind::default()); slots])
+    }
+
+    fn with(policy: P, slots: Vec<Slot>) -> Self {
         let seats = vec![Seat::FREE; 8];
-        let slots = vec![Slot::new(SlotKind::default()); slots];
         Self {
             orchestrator: Orchestrator::new(Config::default(), policy, seats, slots).unwrap(),
             now: Time::ZERO,
@@ -33,6 +38,7 @@ impl<P: Policy> Host<P> {
             version: 0,
             timers: 0,
             bind: Answer::Done,
+            bind_ns: 0,
         }
     }
 
@@ -61,6 +67,8 @@ impl<P: Policy> Host<P> {
             let now = self.now;
             match effect {
                 Effect::Bind { seat, .. } => {
+                    self.now = now.after(Duration::from_nanos(self.bind_ns));
+                    let now = self.now;
                     let answer = std::mem::replace(&mut self.bind, Answer::Done);
                     self.orchestrator.bound(seat, answer, now).unwrap();
                 }
@@ -163,6 +171,9 @@ fn a_queue_that_has_nothing_new_to_say_has_yielded() {
         Some(Effect::Yield { seat })
     );
     host.orchestrator.yielded(seat, said, host.now).unwrap();
+    // Its jobs are on no slot.
+    let shut = Some(Effect::Shut { seat });
+    assert_eq!(host.orchestrator.next(host.now), shut);
     let next = host.orchestrator.next(host.now);
     assert!(matches!(next, Some(Effect::Bind { .. })), "{next:?}");
 }
@@ -219,4 +230,49 @@ fn who_is_lost_on_its_way_is_charged_until_then() {
     let nothing = host.says(false, Out::Nothing);
     host.orchestrator.report(seat, nothing, host.now).unwrap();
     assert_eq!(host.busy(seat), Duration::from_millis(3));
+}
+
+/// A slot that is always being switched, for turns that are short beside that, is no less taken from who
+/// waits for it than one that is used.
+#[test]
+fn time_that_is_lost_in_switching_is_owed_for_too() {
+    let mut host = Host::new(Fair::default(), 1);
+    host.bind_ns = 900_000;
+    let high: [SeatId; 3] = std::array::from_fn(|_| host.add(of(Priority::High)));
+    let low = host.add(of(Priority::Low));
+    host.wants(high[0], true);
+    host.wants(low, true);
+    for turn in 0..200 {
+        // There is always one who waits when another has no more work.
+        host.wants(high[(turn + 1) % 3], true);
+        host.pass(10_000);
+        host.wants(high[turn % 3], false);
+    }
+    assert!(host.busy(low) > Duration::ZERO, "in {:?}", host.now);
+}
+
+/// On a kind of slot where it met nobody a seat had come less far than those whom it met on another.
+#[test]
+fn who_comes_from_other_slots_does_not_catch_up_for_ever() {
+    let kinds = [0, 1].map(|kind| SlotKind::new(kind).unwrap());
+    let mut host = Host::with(Fair::default(), kinds.map(Slot::new).to_vec());
+    let here = SeatConfig {
+        kinds: Kinds::only(kinds[0]),
+        weight: Weight::new(10).unwrap(),
+        ..SeatConfig::default()
+    };
+    let there = SeatConfig {
+        kinds: Kinds::only(kinds[1]),
+        ..of(Priority::High)
+    };
+    let (stays, moves) = (host.add(here), host.add(SeatConfig::default()));
+    host.wants(stays, true);
+    host.wants(moves, true);
+    host.pass(1_000 * MS);
+    let taker = host.add(there);
+    host.wants(taker, true);
+    host.pass(2_000 * MS);
+    let waited = host.orchestrator.view(stays, host.now).unwrap();
+    let waited = waited.stats.longest_wait;
+    assert!(waited < Duration::from_millis(200), "{waited:?}");
 }

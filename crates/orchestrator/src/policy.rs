@@ -12,12 +12,20 @@ impl Policy for AnyPolicy {
         self.0.woke(account, now);
     }
 
+    fn joins(&mut self, account: &mut Account) {
+        self.0.joins(account);
+    }
+
     fn key(&self, account: &Account) -> u64 {
         self.0.key(account)
     }
 
     fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64) {
         self.0.ran(account, kind, ns);
+    }
+
+    fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64) {
+        self.0.switched(account, kind, ns);
     }
 
     fn look(&mut self, field: &Field) {

@@ -30,6 +30,7 @@ where
         unit.leave = false;
         unit.owing = unit.members;
         unit.standing = Standing::Checking;
+        unit.charged = now;
         let mut unchecked = 0;
         self.each_member(leader, |this, at| {
             if this.seats.at(at).checked {
@@ -95,6 +96,7 @@ where
     }
 
     fn begin_running(&mut self, leader: u32, now: Time) {
+        self.charge(leader, now);
         let unit = self.seats.unit_mut(leader);
         unit.standing = Standing::Running;
         unit.account.turn_since = now;
@@ -119,6 +121,7 @@ where
         let unit = self.seats.unit_mut(leader);
         unit.standing = Standing::Yielding;
         unit.owing = unit.members;
+        unit.charged = now;
         let charging = unit.charging;
         let mut shut = 0;
         self.each_member(leader, |this, at| {
@@ -183,8 +186,12 @@ where
         } else if unit.unready != 0 {
             unit.standing = Standing::Blocked;
         } else if unit.wanting != 0 {
-            if slept {
-                self.wake(leader, now);
+            match slept {
+                true => self.wake(leader, now),
+                false => {
+                    self.look(now);
+                    self.policy.joins(&mut self.seats.unit_mut(leader).account);
+                }
             }
             self.join(leader, now);
         }
@@ -198,14 +205,16 @@ where
             .woke(&mut self.seats.unit_mut(leader).account, now);
     }
 
-    /// Charges a unit for the time since it was charged last.
+    /// Charges a unit for the time since it was charged last, in which it had its slots and work. Of one
+    /// that was on its way to them, or from them without work, the policy hears.
     pub(super) fn charge(&mut self, leader: u32, now: Time) {
         let unit = self.seats.unit_mut(leader);
-        if !unit.charging {
-            return;
-        }
+        let between = matches!(
+            unit.standing,
+            Standing::Checking | Standing::Binding | Standing::Yielding | Standing::Vacating
+        );
         let span = now.since(unit.charged);
-        if span.is_zero() {
+        if span.is_zero() || !(unit.charging || between) {
             return;
         }
         unit.charged = now;
@@ -214,10 +223,16 @@ where
     }
 
     fn charge_seat(&mut self, leader: u32, at: u32, span: Duration, ns: u64) {
-        let seat = self.seats.at_mut(at);
+        let seat = self.seats.at(at);
         if seat.slot == NO_SLOT || seat.phase == Phase::Off {
             return;
         }
+        if !self.seats.unit(leader).charging {
+            let (kind, unit) = (self.slot_at(seat.slot).kind, self.seats.unit(leader));
+            self.policy.switched(&unit.account, kind, ns);
+            return;
+        }
+        let seat = self.seats.at_mut(at);
         seat.stats.busy = seat.stats.busy.saturating_add(span);
         let number = seat.slot;
         let slot = self.slot_mut(number);

@@ -4,9 +4,10 @@
 //! Each unit has a *virtual time*, which grows by the time that it holds slots with work, divided by
 //! its weight; of one priority, who is furthest behind goes first. So each has had its share, but for
 //! about a slice, whatever its jobs are like. Who sleeps is owed a slice at most when it wakes; who is
-//! behind because it cannot be on more slots than it has, keeps a bounded part of that.
+//! behind because it cannot be on more slots than it has, or was on others, keeps a bounded part of that.
 //!
-//! A higher priority goes first, but for a *guarantee*: for each slot that higher ones hold while a
+//! A higher priority goes first, but for a *guarantee*: for each slot that higher ones hold, or are on
+//! their way to, while a
 //! lower one waits for it, the lower one is owed a part of that time, and once that is a slice, it goes
 //! first and is left alone until its slice is over. So nobody starves. What it has had beyond that, as
 //! where its jobs cannot be preempted, or where several of it went first, it must wait for, so that the
@@ -173,6 +174,18 @@ impl Fair {
         signed(ns.saturating_mul(self.guarantee))
     }
 
+    /// Somebody has held a slot of `kind` for so long: lower priorities that wait for it are owed.
+    fn held(&mut self, account: &Account, kind: SlotKind, ns: u64) {
+        let most = self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES));
+        let kind = kind.number();
+        for lower in account.priority.level() + 1..Priority::COUNT {
+            let debt = &mut self.debts[lower][kind];
+            if self.waits[lower][kind] || *debt < 0 {
+                *debt = debt.saturating_add(signed(ns)).min(most);
+            }
+        }
+    }
+
     /// The earliest time at which the priority of a unit that waits is owed a slice.
     fn owed_at(&self, waiting: &Account, now: Time) -> Time {
         let missing = self
@@ -195,6 +208,13 @@ impl Policy for Fair {
         account.virtual_time = account.virtual_time.max(floor.saturating_sub(owed));
     }
 
+    fn joins(&mut self, account: &mut Account) {
+        // On slots where it met nobody it may have come less far than those have whom it meets now.
+        let floor = self.floor(account.priority, account.kinds);
+        let least = floor.saturating_sub(self.lag_ns);
+        account.virtual_time = account.virtual_time.max(least);
+    }
+
     fn key(&self, account: &Account) -> u64 {
         account.virtual_time
     }
@@ -207,14 +227,11 @@ impl Policy for Fair {
         account.guaranteed_ns -= guaranteed;
         self.pay(account, account.guaranteed_by, guaranteed);
         self.pay(account, kind, ns - guaranteed);
-        let most = self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES));
-        let (level, kind) = (account.priority.level(), kind.number());
-        for lower in level + 1..Priority::COUNT {
-            let debt = &mut self.debts[lower][kind];
-            if self.waits[lower][kind] || *debt < 0 {
-                *debt = debt.saturating_add(signed(ns)).min(most);
-            }
-        }
+        self.held(account, kind, ns);
+    }
+
+    fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64) {
+        self.held(account, kind, ns);
     }
 
     fn look(&mut self, field: &Field) {

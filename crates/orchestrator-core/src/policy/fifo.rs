@@ -36,11 +36,15 @@ impl Default for Fifo {
 impl Policy for Fifo {
     fn woke(&mut self, _account: &mut Account, _now: Time) {}
 
+    fn joins(&mut self, _account: &mut Account) {}
+
     fn key(&self, account: &Account) -> u64 {
         account.waiting_since.as_ns()
     }
 
     fn ran(&mut self, _account: &mut Account, _kind: SlotKind, _ns: u64) {}
+
+    fn switched(&mut self, _account: &Account, _kind: SlotKind, _ns: u64) {}
 
     fn look(&mut self, _field: &Field) {}
 

@@ -55,6 +55,10 @@ impl Policy for Choice {
         }
     }
 
+    fn joins(&mut self, account: &mut Account) {
+        self.policy().joins(account);
+    }
+
     fn key(&self, account: &Account) -> u64 {
         let key = self.policy_ref().key(account);
         match self.is(Mutant::LastFirst) {
@@ -65,6 +69,10 @@ impl Policy for Choice {
 
     fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64) {
         self.policy().ran(account, kind, ns);
+    }
+
+    fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64) {
+        self.policy().switched(account, kind, ns);
     }
 
     fn look(&mut self, field: &Field) {

@@ -23,6 +23,8 @@ pub enum Mutant {
     StuckEarly,
     /// The host is never told that the device is stuck.
     StuckLost,
+    /// Nobody is told to shut the gate of who was lost.
+    ShutLost,
     /// The end of a seat is told twice.
     GoneTwice,
     /// The timer is deaf.
@@ -57,7 +59,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BindTwice,
         Self::WrongSlot,
         Self::RunEarly,
@@ -67,6 +69,7 @@ impl Mutant {
         Self::StuckTwice,
         Self::StuckEarly,
         Self::StuckLost,
+        Self::ShutLost,
         Self::GoneTwice,
         Self::TimerLost,
         Self::StaleHeard,

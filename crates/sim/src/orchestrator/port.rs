@@ -55,6 +55,7 @@ impl Port {
             | (Mutant::GoneTwice, Effect::Gone { .. }) => self.again.push_back(effect),
             (Mutant::RunLost, Effect::Run { .. })
             | (Mutant::TimerLost, Effect::ArmTimer { .. })
+            | (Mutant::ShutLost, Effect::Shut { .. })
             | (Mutant::StuckLost, Effect::Stuck { .. }) => return self.next(now),
             (Mutant::WrongSlot, Effect::Bind { seat, .. }) => {
                 let slot = SlotId::new(0);
