@@ -77,8 +77,9 @@ fn test() -> Result<(), Failed> {
     ])?;
     cargo(&["test", "--workspace", "--doc", "--locked"])?;
     canaries()?;
-    model_checked("shuttle", &["--test", "shuttle"])?;
-    model_checked("loom", &["--lib", "loom_"])
+    model_checked("ringfence", "shuttle", &["--test", "shuttle"])?;
+    model_checked("ringfence-orchestrator", "shuttle", &["--test", "shuttle"])?;
+    model_checked("ringfence", "loom", &["--lib", "loom_"])
 }
 
 /// Plants bugs, and runs the commands that are printed for them. The program that users get has no
@@ -96,13 +97,13 @@ fn canaries() -> Result<(), Failed> {
     ])
 }
 
-/// Tests `ringfence` under a model checker's locks and threads.
-fn model_checked(feature: &str, which: &[&str]) -> Result<(), Failed> {
+/// Tests a package under a model checker's locks and threads.
+fn model_checked(package: &str, feature: &str, which: &[&str]) -> Result<(), Failed> {
     let mut args = vec![
         "test",
         "--locked",
         "--package",
-        "ringfence",
+        package,
         "--features",
         feature,
     ];

@@ -52,5 +52,6 @@ pub use orchestrator::{
 };
 pub use policy::{Account, Fair, FairConfig, Field, Fifo, Policy};
 pub use priority::{Priority, Weight};
+pub use ringfence_core::{GateReport, Out};
 pub use seat::{Seat, SeatConfig, SeatId, SeatStats};
 pub use slot::{Kinds, Slot, SlotId, SlotKind, SlotStats, KINDS_MAX};

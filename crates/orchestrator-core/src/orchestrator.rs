@@ -326,13 +326,13 @@ where
         (unit.account.priority.level(), line)
     }
 
-    /// A unit joins its line.
-    fn join(&mut self, leader: u32, now: Time) {
+    /// A unit joins its line, in which it has waited since then.
+    fn join(&mut self, leader: u32, since: Time) {
         self.ticket += 1;
         let ticket = self.ticket;
         let unit = self.seats.unit_mut(leader);
         unit.standing = Standing::Waiting;
-        unit.account.waiting_since = now;
+        unit.account.waiting_since = since;
         let key = self.policy.key(&unit.account);
         self.stand(leader, key, ticket);
         self.dirty = true;

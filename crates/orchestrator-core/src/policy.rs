@@ -24,16 +24,18 @@ pub struct Account {
     pub kinds: Kinds,
     /// The policy's own: how far it has come in virtual time.
     pub virtual_time: u64,
+    /// The policy's own: what is left of that below its unit.
+    pub virtual_rest: u64,
     /// Since when it waits for slots, while it does.
     pub waiting_since: Time,
     /// When it came to its slots, or woke on them, while it has them.
     pub turn_since: Time,
-    /// How many slots it needs: the seats of its group.
-    pub slots: u16,
-    /// The policy's own: it came to its slots although somebody more important waited.
+    /// The policy's own: when it was chosen, it went before somebody more important.
     pub guaranteed: bool,
-    /// The policy's own: slot time that it was given in advance, and what kind of slot that was for.
-    pub prepaid: (u64, SlotKind),
+    /// The policy's own: how much of the slot time that it came by for that it has not used.
+    pub guaranteed_ns: u64,
+    /// The policy's own: the kind of slot for which its priority was owed that.
+    pub guaranteed_by: SlotKind,
 }
 
 /// What there is to see when a decision is due.
@@ -88,14 +90,9 @@ pub trait Policy {
     /// from some time on if nothing changes; `None` if it does not. One without work always does.
     fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time>;
 
-    /// A unit is promised slots that others are leaving, until the next [look](Self::look).
-    fn promised(&mut self, account: &Account);
-
-    /// A unit is given its slots.
-    fn placed(&mut self, account: &mut Account, now: Time);
-
-    /// A unit on its slots has no work any more, or has left them.
-    fn rested(&mut self, account: &mut Account);
+    /// In the present decision it is this unit's turn, before any that rank after it: it is given
+    /// slots now, or somebody makes way for it, or it must wait.
+    fn chosen(&mut self, account: &mut Account);
 
     /// A unit's priority or weight is another from now on: `account` has the new ones.
     fn changed(&mut self, account: &mut Account, was: Priority);

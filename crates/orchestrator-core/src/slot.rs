@@ -15,8 +15,7 @@ pub const KINDS_MAX: usize = 4;
 pub struct SlotKind(u8);
 
 impl SlotKind {
-    /// The kind that all slots are of where nothing is said.
-    pub const FIRST: Self = Self(0);
+    pub(crate) const FIRST: Self = Self(0);
 
     /// A kind; `None` from [`KINDS_MAX`] on.
     pub const fn new(number: u8) -> Option<Self> {

@@ -207,3 +207,36 @@ fn lower_priorities_get_what_is_guaranteed() {
         assert!((part - 1.0 / 17.0).abs() < 0.005, "{part} on {slots} slots");
     }
 }
+
+/// What three backlogged queues of low priority get beside as many of high priority on each slot.
+fn part_of_the_low(preemption: Preemption, slots: usize, job_ns: u64) -> f64 {
+    let config = Config {
+        preemption,
+        ..Config::default()
+    };
+    let mut world = World::new(config, Fair::default(), slots);
+    let mut add = |priority| -> Vec<SeatId> {
+        let seats = 0..3 * slots;
+        seats.map(|_| world.add(priority, 100, job_ns)).collect()
+    };
+    let (_high, low) = (add(Priority::High), add(Priority::Low));
+    world.run_until(Time::from_ns(10_000 * MS));
+    let sum: f64 = low.iter().map(|seat| world.busy(*seat)).sum();
+    sum / 10.0 / slots as f64
+}
+
+#[test]
+fn a_guarantee_is_no_more_than_its_part_on_any_number_of_slots() {
+    for slots in [1, 2, 8] {
+        let part = part_of_the_low(Preemption::Supported, slots, 500_000);
+        assert!((part - 1.0 / 17.0).abs() < 0.005, "{part} of {slots} slots");
+    }
+}
+
+#[test]
+fn jobs_that_cannot_be_preempted_are_paid_for_by_who_was_guaranteed() {
+    for job_ns in [2 * MS, 8 * MS, 50 * MS] {
+        let part = part_of_the_low(Preemption::RunToCompletion, 1, job_ns);
+        assert!((part - 1.0 / 17.0).abs() < 0.02, "{part} with {job_ns} ns");
+    }
+}

@@ -36,16 +36,8 @@ impl Policy for AnyPolicy {
         self.0.makes_way(resident, waiting, now)
     }
 
-    fn promised(&mut self, account: &Account) {
-        self.0.promised(account);
-    }
-
-    fn placed(&mut self, account: &mut Account, now: Time) {
-        self.0.placed(account, now);
-    }
-
-    fn rested(&mut self, account: &mut Account) {
-        self.0.rested(account);
+    fn chosen(&mut self, account: &mut Account) {
+        self.0.chosen(account);
     }
 
     fn changed(&mut self, account: &mut Account, was: Priority) {

@@ -51,6 +51,7 @@ where
         }
         let mut round = self.new_round();
         while let Some(leader) = self.best(&round) {
+            self.policy.chosen(&mut self.seats.unit_mut(leader).account);
             if !self.help(leader, &mut round, now) {
                 let (level, line) = self.line_of(leader);
                 round.passed[level] |= 1 << line;
@@ -67,7 +68,7 @@ where
     }
 
     /// Charges everybody, and shows the policy the field.
-    fn look(&mut self, now: Time) {
+    pub(super) fn look(&mut self, now: Time) {
         let mut field = Field {
             slots: self.kinds,
             ..Field::EMPTY
@@ -170,7 +171,6 @@ where
         }
         self.promise(leader, round);
         let unit = self.seats.unit_mut(leader);
-        self.policy.promised(&unit.account);
         unit.promised_place = unit.node.place();
         unit.promised = core::mem::replace(&mut round.promised, leader);
         self.leave_line(leader);

@@ -42,6 +42,10 @@ where
             return Err(Refused::NotOwed);
         }
         found.yielded = true;
+        if report.version == found.version && !found.removing {
+            // It has not changed what it wants since it was opened, or it never was.
+            found.out = report.out;
+        }
         self.take_report(at, report, now);
         // It may not have been news.
         self.look_if_quiet(at, now);
@@ -56,14 +60,35 @@ where
         seat.version = report.version;
         seat.out = report.out;
         self.set_wants(at, report.wants, now);
+        self.look_if_busy(at, now);
         self.look_if_quiet(at, now);
     }
 
+    /// A queue may have begun something between the decision that it makes way, having no work, and its
+    /// gate's yielding. That is charged like all else.
+    fn look_if_busy(&mut self, at: u32, now: Time) {
+        let seat = self.seats.at(at);
+        let (leader, busy) = (
+            seat.leader,
+            matches!(seat.out, Out::Inside | Out::OnHardware),
+        );
+        let unit = self.seats.unit(leader);
+        if busy && unit.standing == Standing::Yielding && !unit.charging {
+            self.wake(leader, now);
+            let unit = self.seats.unit_mut(leader);
+            unit.charging = true;
+            unit.charged = now;
+        }
+    }
+
     pub(super) fn set_wants(&mut self, at: u32, wants: bool, now: Time) {
-        let seat = self.seats.at_mut(at);
-        if seat.wants == wants {
+        if self.seats.at(at).wants == wants {
             return;
         }
+        // Before somebody joins those who want a slot, or leaves them, it is seen how far they have
+        // come: while nobody waits, there may have been no decision for long.
+        self.look(now);
+        let seat = self.seats.at_mut(at);
         seat.wants = wants;
         let leader = seat.leader;
         let unit = self.seats.unit_mut(leader);
@@ -75,7 +100,7 @@ where
         let last = !wants && unit.wanting == 0;
         match unit.standing {
             Standing::Off if first => {
-                self.policy.woke(&mut unit.account, now);
+                self.wake(leader, now);
                 self.join(leader, now);
             }
             Standing::Waiting if last => {
@@ -84,7 +109,8 @@ where
                 self.dirty = true;
             }
             Standing::Running if first => {
-                self.policy.woke(&mut unit.account, now);
+                self.wake(leader, now);
+                let unit = self.seats.unit_mut(leader);
                 unit.account.turn_since = now;
                 unit.charging = true;
                 unit.charged = now;
@@ -95,7 +121,6 @@ where
                 let unit = self.seats.unit_mut(leader);
                 unit.charging = false;
                 unit.idle_since = now;
-                self.policy.rested(&mut unit.account);
                 self.dirty |= self.waiting != 0;
             }
             _ => {}
@@ -232,8 +257,8 @@ where
         if self.seats.at(at).phase != Phase::Vacating {
             return Err(Refused::NotOwed);
         }
-        let leader = self.seats.at(at).leader;
-        self.charge(leader, now);
+        // It may sleep from now on.
+        self.look(now);
         self.answered(at);
         if let Some(span) = measured {
             let stats = &mut self.seats.at_mut(at).stats;
@@ -270,6 +295,7 @@ where
         }
         found.lost = true;
         let leader = found.leader;
+        self.look(now);
         match self.seats.unit(leader).standing {
             Standing::Running => self.begin_yielding(leader, now),
             Standing::Binding => self.seats.unit_mut(leader).leave = true,
@@ -297,7 +323,8 @@ where
         let leader = self.seats.at(at).leader;
         let unit = self.seats.unit_mut(leader);
         unit.broken -= 1;
-        if unit.standing == Standing::Lost && unit.broken == 0 {
+        // Also where others' slots are still broken: it may be this seat that is to go.
+        if unit.standing == Standing::Lost {
             self.settle(leader, now);
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::{Orchestrator, Refused};
 use crate::line::NONE;
 use crate::policy::Policy;
 use crate::priority::{Priority, Weight};
-use crate::seat::{Phase, Seat, SeatConfig, SeatId, Standing};
+use crate::seat::{Phase, Seat, SeatConfig, SeatId, Standing, Unit};
 use crate::slot::{Kinds, Slot};
 
 /// Why there is no seat.
@@ -151,7 +151,6 @@ where
         });
         let seat = self.seats.at_mut(leader);
         seat.unit.account.kinds = kinds;
-        seat.unit.account.slots = seat.unit.members;
         seat.unit.account.weight = seat.weight;
         seat.unit.account.priority = priority;
     }
@@ -170,7 +169,8 @@ where
     ) -> Result<(), Refused> {
         let at = self.find(seat)?;
         let leader = self.seats.at(at).leader;
-        self.charge(leader, now);
+        // Who has come how far is seen before it changes.
+        self.look(now);
         let waits = self.seats.unit(leader).standing == Standing::Waiting;
         let since = self.seats.unit(leader).account.waiting_since;
         if waits {
@@ -183,8 +183,7 @@ where
         self.policy
             .changed(&mut self.seats.unit_mut(leader).account, was);
         if waits {
-            self.join(leader, now);
-            self.seats.unit_mut(leader).account.waiting_since = since;
+            self.join(leader, since);
         }
         self.dirty = true;
         Ok(())
@@ -216,10 +215,10 @@ where
                 self.leave_line(leader);
                 self.settle(leader, now);
             }
-            Standing::Blocked => self.settle(leader, now),
+            Standing::Blocked | Standing::Lost => self.settle(leader, now),
             Standing::Running => self.begin_yielding(leader, now),
             Standing::Yielding => self.look_if_quiet(at, now),
-            Standing::Checking | Standing::Binding | Standing::Vacating | Standing::Lost => {
+            Standing::Checking | Standing::Binding | Standing::Vacating => {
                 self.seats.unit_mut(leader).leave = true
             }
         }
@@ -270,8 +269,12 @@ where
         seat.leader = at;
         seat.next = at;
         seat.gone = true;
-        seat.unit.members = 1;
-        seat.unit.standing = Standing::Off;
+        // What it has kept for the others is theirs.
+        seat.unit = Unit {
+            account: seat.unit.account,
+            ..Seat::FREE.unit
+        };
+        self.sum_up(at);
         self.tell(at);
     }
 

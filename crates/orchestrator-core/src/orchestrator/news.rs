@@ -90,6 +90,11 @@ where
             self.free(at);
             return Some(Effect::Gone { seat: id, stats });
         }
+        let leader = seat.leader;
+        if self.seats.unit(leader).leave && self.skips(at, now) {
+            return None;
+        }
+        let seat = self.seats.at_mut(at);
         Some(match seat.phase {
             Phase::Check => {
                 seat.phase = Phase::Checking;
@@ -117,6 +122,17 @@ where
             }
             _ => return None,
         })
+    }
+
+    /// Whoever must leave anyway is neither asked for nor bound, if that has not begun.
+    fn skips(&mut self, at: u32, now: Time) -> bool {
+        match self.seats.at(at).phase {
+            Phase::Check => self.seats.at_mut(at).phase = Phase::Checked,
+            Phase::Bind => self.take_away(at),
+            _ => return false,
+        }
+        self.paid(at, now);
+        true
     }
 
     fn await_answer(&mut self, at: u32, due: Time) {

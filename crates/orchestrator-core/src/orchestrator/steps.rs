@@ -30,7 +30,6 @@ where
         unit.leave = false;
         unit.owing = unit.members;
         unit.standing = Standing::Checking;
-        self.policy.placed(&mut unit.account, now);
         let mut unchecked = 0;
         self.each_member(leader, |this, at| {
             if this.seats.at(at).checked {
@@ -77,7 +76,7 @@ where
     }
 
     /// A seat that has not been bound yet loses its slot.
-    fn take_away(&mut self, at: u32) {
+    pub(super) fn take_away(&mut self, at: u32) {
         let seat = self.seats.at_mut(at);
         seat.phase = Phase::Off;
         let slot = core::mem::replace(&mut seat.slot, NO_SLOT);
@@ -142,6 +141,8 @@ where
 
     /// Nothing stands in the way of taking a unit's seats off the slots that they have.
     fn begin_vacating(&mut self, leader: u32, now: Time) {
+        // Those that the device has let go are off at once.
+        self.charge(leader, now);
         let unit = self.seats.unit_mut(leader);
         unit.standing = Standing::Vacating;
         unit.owing = unit.members;
@@ -169,8 +170,8 @@ where
         let unit = self.seats.unit_mut(leader);
         let slept = !core::mem::take(&mut unit.charging);
         unit.leave = false;
+        unit.account.guaranteed = false;
         unit.standing = Standing::Off;
-        self.policy.rested(&mut unit.account);
         let Some(leader) = self.weed(leader) else {
             return;
         };
@@ -181,10 +182,18 @@ where
             unit.standing = Standing::Blocked;
         } else if unit.wanting != 0 {
             if slept {
-                self.policy.woke(&mut unit.account, now);
+                self.wake(leader, now);
             }
             self.join(leader, now);
         }
+    }
+
+    /// A unit that had no work has some. How far the others have come may not have been looked at for
+    /// as long as nobody waited.
+    pub(super) fn wake(&mut self, leader: u32, now: Time) {
+        self.look(now);
+        self.policy
+            .woke(&mut self.seats.unit_mut(leader).account, now);
     }
 
     /// Charges a unit for the time since it was charged last.

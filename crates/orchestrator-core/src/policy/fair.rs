@@ -8,8 +8,9 @@
 //!
 //! A higher priority goes first, but for a *guarantee*: for each slot that higher ones hold while a
 //! lower one waits for it, the lower one is owed a part of that time, and once that is a slice, it goes
-//! first and is left alone until its slice is over. So nobody starves. A slice is paid for in advance,
-//! so that two units cannot both have what is owed once; what is not used is given back.
+//! first and is left alone until its slice is over. So nobody starves. What it has had beyond that, as
+//! where its jobs cannot be preempted, or where several of it went first, it must wait for, so that the
+//! guarantee is no more than its part.
 
 use core::time::Duration;
 
@@ -50,7 +51,7 @@ impl Default for FairConfig {
 ///
 /// # Invariants
 ///
-/// Floors never go back. A debt is at most `DEBT_SLICES` slices, and one for each slot of its kind.
+/// Floors never go back. A debt is at most `DEBT_SLICES` slices, and at least minus the lag.
 #[derive(Clone, Copy, Debug)]
 pub struct Fair {
     slice_ns: u64,
@@ -59,18 +60,21 @@ pub struct Fair {
     lag_ns: u64,
     /// By priority and kind: how far in virtual time all have come that want such a slot.
     floors: [[u64; KINDS_MAX]; Priority::COUNT],
-    /// By priority and kind: the time that it is owed, in nanoseconds of one slot.
-    debts: [[u64; KINDS_MAX]; Priority::COUNT],
-    /// Of that, what has been promised since the last look.
-    promised: [[u64; KINDS_MAX]; Priority::COUNT],
+    /// By priority and kind: the time that it is owed, or has had beyond that, in nanoseconds of one
+    /// slot, times the guarantee: so nothing is lost of small spans.
+    debts: [[i64; KINDS_MAX]; Priority::COUNT],
+    /// By priority and kind: how much of that is for those whose turn was in the present decision.
+    taken: [[i64; KINDS_MAX]; Priority::COUNT],
     /// Whether somebody of that priority waits for that kind, as last seen.
     waits: [[bool; KINDS_MAX]; Priority::COUNT],
     slots: [u16; KINDS_MAX],
 }
 
-/// No priority is owed more than so many slices, and one for each slot: it shall not starve, nor starve
-/// others later.
+/// No priority is owed more than so many slices: it shall not starve, nor starve others later.
 const DEBT_SLICES: u64 = 4;
+
+/// How often within a slice somebody looks at the most whether a debt has come to a slice.
+const LOOKS_PER_SLICE: u64 = 16;
 
 impl Default for Fair {
     fn default() -> Self {
@@ -78,13 +82,20 @@ impl Default for Fair {
     }
 }
 
-fn ns(span: Duration) -> u64 {
+pub(super) fn ns(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A span of slot time in the virtual time of somebody of this weight.
-fn virtual_span(ns: u64, weight: Weight) -> u64 {
-    ns.saturating_mul(u64::from(Weight::DEFAULT.get())) / u64::from(weight.get())
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A span of slot time in the virtual time of somebody of this weight, and what is left of it, in parts
+/// of the weight. `rest` was left of earlier spans: many small ones are as much as one large one.
+fn virtual_span(ns: u64, rest: u64, weight: Weight) -> (u64, u64) {
+    let parts = ns.saturating_mul(u64::from(Weight::DEFAULT.get()));
+    let (parts, weight) = (parts.saturating_add(rest), u64::from(weight.get()));
+    (parts / weight, parts % weight)
 }
 
 /// The slot time in which somebody of this weight comes so far in virtual time, rounded up.
@@ -105,7 +116,7 @@ impl Fair {
             lag_ns: ns(config.lag),
             floors: [[0; KINDS_MAX]; Priority::COUNT],
             debts: [[0; KINDS_MAX]; Priority::COUNT],
-            promised: [[0; KINDS_MAX]; Priority::COUNT],
+            taken: [[0; KINDS_MAX]; Priority::COUNT],
             waits: [[false; KINDS_MAX]; Priority::COUNT],
             slots: [0; KINDS_MAX],
         }
@@ -121,49 +132,58 @@ impl Fair {
             .unwrap_or(0)
     }
 
-    /// What its priority is owed, and on which of the kinds of slot that it may be on most.
-    fn owed(&self, account: &Account) -> (u64, SlotKind) {
-        let level = account.priority.level();
-        let owed = |kind: SlotKind| {
-            let kind = kind.number();
-            self.debts[level][kind].saturating_sub(self.promised[level][kind])
-        };
-        let kinds = account.kinds.iter().map(|kind| (owed(kind), kind));
-        kinds.max().unwrap_or((0, SlotKind::default()))
-    }
-
-    /// A slice on each slot that it needs.
-    fn turn(&self, account: &Account) -> u64 {
-        self.slice_ns.saturating_mul(u64::from(account.slots))
-    }
-
-    /// Whether its priority is owed a slice on the slots that it needs.
+    /// Whether its priority is owed a slice on a slot that it may be on.
     fn is_owed(&self, account: &Account) -> bool {
-        self.owed(account).0 >= self.turn(account)
+        self.owed(account) >= self.debt_of(self.slice_ns)
     }
 
-    /// The most that a priority can be owed on slots of a kind.
-    fn most(&self, kind: usize) -> u64 {
-        let slices = DEBT_SLICES + u64::from(self.slots[kind]);
-        self.slice_ns.saturating_mul(slices)
+    /// What its priority is owed that is nobody's yet.
+    fn owed(&self, account: &Account) -> i64 {
+        self.owed_for(account.priority, self.first_debt(account))
     }
 
-    /// What a unit was given in advance, and has not used, is owed to its priority again.
-    fn give_back(&mut self, account: &mut Account, priority: Priority) {
-        account.guaranteed = false;
-        let (left, kind) = core::mem::take(&mut account.prepaid);
-        let kind = kind.number();
-        let most = self.most(kind);
-        let debt = &mut self.debts[priority.level()][kind];
-        *debt = debt.saturating_add(left).min(most);
+    fn owed_for(&self, priority: Priority, kind: SlotKind) -> i64 {
+        let (level, kind) = (priority.level(), kind.number());
+        self.debts[level][kind].saturating_sub(self.taken[level][kind])
+    }
+
+    /// The kind for which a unit's priority is owed most, of those that it may be on. The slice for
+    /// which it goes first is paid from there, whatever kind it is on: or it would go first for ever,
+    /// and use up what is owed to others.
+    fn first_debt(&self, account: &Account) -> SlotKind {
+        let kinds = account.kinds.iter();
+        let first = kinds.max_by_key(|kind| self.owed_for(account.priority, *kind));
+        first.unwrap_or_default()
+    }
+
+    /// A unit has had slot time that its priority was owed. Who went first for it may have more in
+    /// advance; from others no more is taken than their priority is owed.
+    fn pay(&mut self, account: &Account, kind: SlotKind, ns: u64) {
+        let cost = self.debt_of(ns);
+        let least = match account.guaranteed {
+            true => self.debt_of(self.lag_ns).saturating_neg(),
+            false => 0,
+        };
+        let debt = &mut self.debts[account.priority.level()][kind.number()];
+        *debt = debt.saturating_sub(cost).max(least.min(*debt));
+    }
+
+    /// The debt that so much time is.
+    fn debt_of(&self, ns: u64) -> i64 {
+        signed(ns.saturating_mul(self.guarantee))
     }
 
     /// The earliest time at which the priority of a unit that waits is owed a slice.
     fn owed_at(&self, waiting: &Account, now: Time) -> Time {
-        let missing = self.turn(waiting).saturating_sub(self.owed(waiting).0);
+        let missing = self
+            .debt_of(self.slice_ns)
+            .saturating_sub(self.owed(waiting));
         let slots = waiting.kinds.iter().map(|kind| self.slots[kind.number()]);
         let slots = u64::from(slots.max().unwrap_or(0).max(1));
-        let span = missing.saturating_mul(self.guarantee) / slots;
+        // Where not all of them are held by higher ones it takes longer. That is looked at again, but
+        // not ever more often.
+        let least = self.slice_ns / LOOKS_PER_SLICE;
+        let span = (missing.unsigned_abs() / slots).max(least);
         now.after(Duration::from_nanos(span))
     }
 }
@@ -171,7 +191,7 @@ impl Fair {
 impl Policy for Fair {
     fn woke(&mut self, account: &mut Account, _now: Time) {
         let floor = self.floor(account.priority, account.kinds);
-        let owed = virtual_span(self.slice_ns, account.weight);
+        let (owed, _) = virtual_span(self.slice_ns, 0, account.weight);
         account.virtual_time = account.virtual_time.max(floor.saturating_sub(owed));
     }
 
@@ -180,31 +200,33 @@ impl Policy for Fair {
     }
 
     fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64) {
-        let span = virtual_span(ns, account.weight);
+        let (span, rest) = virtual_span(ns, account.virtual_rest, account.weight);
         account.virtual_time = account.virtual_time.saturating_add(span);
+        account.virtual_rest = rest;
+        let guaranteed = ns.min(account.guaranteed_ns);
+        account.guaranteed_ns -= guaranteed;
+        self.pay(account, account.guaranteed_by, guaranteed);
+        self.pay(account, kind, ns - guaranteed);
+        let most = self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES));
         let (level, kind) = (account.priority.level(), kind.number());
-        let ahead = account.prepaid.0.min(ns);
-        account.prepaid.0 -= ahead;
-        let debt = &mut self.debts[level][kind];
-        *debt = debt.saturating_sub(ns - ahead);
-        let most = self.most(kind);
         for lower in level + 1..Priority::COUNT {
-            if self.waits[lower][kind] {
-                let debt = &mut self.debts[lower][kind];
-                *debt = debt.saturating_add(ns / self.guarantee).min(most);
+            let debt = &mut self.debts[lower][kind];
+            if self.waits[lower][kind] || *debt < 0 {
+                *debt = debt.saturating_add(signed(ns)).min(most);
             }
         }
     }
 
     fn look(&mut self, field: &Field) {
         self.slots = field.slots;
-        self.promised = [[0; KINDS_MAX]; Priority::COUNT];
+        self.taken = [[0; KINDS_MAX]; Priority::COUNT];
         for level in 0..Priority::COUNT {
             for kind in 0..KINDS_MAX {
                 let (waiting, running) = (field.waiting[level][kind], field.running[level][kind]);
                 self.waits[level][kind] = waiting.is_some();
-                if waiting.is_none() {
-                    self.debts[level][kind] = 0;
+                if waiting.is_none() && running.is_none() {
+                    let debt = &mut self.debts[level][kind];
+                    *debt = (*debt).min(0);
                 }
                 let come = match (waiting, running) {
                     (Some(key), Some((least, _))) => key.min(least),
@@ -232,17 +254,17 @@ impl Policy for Fair {
 
     fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time> {
         let after = |ns| resident.turn_since.after(Duration::from_nanos(ns));
-        let (slice, least) = (after(self.slice_ns), after(self.min_run_ns));
+        let slice = after(self.slice_ns);
+        // Who was owed its slice is left alone, by whoever else is owed one, too.
+        let least = match resident.guaranteed {
+            true => slice,
+            false => after(self.min_run_ns),
+        };
         let way = if waiting.priority == resident.priority {
             let behind = waiting.virtual_time.saturating_sub(resident.virtual_time);
             let caught_up = slot_span(behind, resident.weight);
             slice.max(now.after(Duration::from_nanos(caught_up)))
-        } else if waiting.priority < resident.priority {
-            match resident.guaranteed {
-                true => slice,
-                false => least,
-            }
-        } else if self.is_owed(waiting) {
+        } else if waiting.priority < resident.priority || waiting.guaranteed {
             least
         } else {
             least.max(self.owed_at(waiting, now))
@@ -250,34 +272,20 @@ impl Policy for Fair {
         Some(way.max(now))
     }
 
-    fn promised(&mut self, account: &Account) {
-        let (owed, kind) = self.owed(account);
-        let turn = self.turn(account);
-        if owed >= turn {
-            self.promised[account.priority.level()][kind.number()] += turn;
-        }
-    }
-
-    fn placed(&mut self, account: &mut Account, _now: Time) {
-        let (owed, kind) = self.owed(account);
-        let turn = self.turn(account);
-        account.guaranteed = owed >= turn;
+    fn chosen(&mut self, account: &mut Account) {
+        account.guaranteed = self.is_owed(account);
+        account.guaranteed_ns = 0;
         if account.guaranteed {
-            let debt = &mut self.debts[account.priority.level()][kind.number()];
-            *debt = debt.saturating_sub(turn);
-            account.prepaid = (turn, kind);
+            // Whether it has its slots now or must wait for them: nobody behind it may use this up.
+            account.guaranteed_by = self.first_debt(account);
+            account.guaranteed_ns = self.slice_ns;
+            let slice = self.debt_of(self.slice_ns);
+            let taken = &mut self.taken[account.priority.level()][account.guaranteed_by.number()];
+            *taken = taken.saturating_add(slice);
         }
-    }
-
-    fn rested(&mut self, account: &mut Account) {
-        let priority = account.priority;
-        self.give_back(account, priority);
     }
 
     fn changed(&mut self, account: &mut Account, was: Priority) {
-        if was != account.priority {
-            self.give_back(account, was);
-        }
         // It is as far behind, or ahead, among the others as it was among those it leaves.
         let (from, to) = (
             self.floor(was, account.kinds),

@@ -60,11 +60,7 @@ impl Policy for Fifo {
         }
     }
 
-    fn promised(&mut self, _account: &Account) {}
-
-    fn placed(&mut self, _account: &mut Account, _now: Time) {}
-
-    fn rested(&mut self, _account: &mut Account) {}
+    fn chosen(&mut self, _account: &mut Account) {}
 
     fn changed(&mut self, _account: &mut Account, _was: Priority) {}
 }

@@ -26,10 +26,6 @@ impl Policy for Unfair {
 
     fn look(&mut self, _field: &Field) {}
 
-    fn promised(&mut self, _account: &Account) {}
-
-    fn rested(&mut self, _account: &mut Account) {}
-
     fn overtaken(&self, _account: &mut Account, _key: u64) {}
 
     fn rank(&self, account: &Account) -> u8 {
@@ -43,7 +39,7 @@ impl Policy for Unfair {
         (less_important || richer).then(|| resident.turn_since.after(TURN).max(now))
     }
 
-    fn placed(&mut self, _account: &mut Account, _now: Time) {}
+    fn chosen(&mut self, _account: &mut Account) {}
 
     fn changed(&mut self, _account: &mut Account, _was: Priority) {}
 }

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What the simulator once found, each in small.
+
+use std::time::Duration;
+
+use ringfence_core::{GateReport, Out, Time};
+use ringfence_orchestrator_core::{
+    Answer, Config, Effect, Fair, Orchestrator, Policy, Priority, Seat, SeatConfig, SeatId, Slot,
+    SlotKind,
+};
+
+const MS: u64 = 1_000_000;
+
+/// A host that does everything at once, and whose queues have nothing out when they yield.
+struct Host<P: Policy> {
+    orchestrator: Orchestrator<Vec<Seat>, Vec<Slot>, P>,
+    now: Time,
+    timer: Option<Time>,
+    version: u64,
+    timers: u32,
+    /// How the next bind ends.
+    bind: Answer,
+}
+
+impl<P: Policy> Host<P> {
+    fn new(policy: P, slots: usize) -> Self {
+        let seats = vec![Seat::FREE; 8];
+        let slots = vec![Slot::new(SlotKind::default()); slots];
+        Self {
+            orchestrator: Orchestrator::new(Config::default(), policy, seats, slots).unwrap(),
+            now: Time::ZERO,
+            timer: None,
+            version: 0,
+            timers: 0,
+            bind: Answer::Done,
+        }
+    }
+
+    fn add(&mut self, config: SeatConfig) -> SeatId {
+        self.orchestrator.add(config).unwrap()
+    }
+
+    fn says(&mut self, wants: bool, out: Out) -> GateReport {
+        self.version += 1;
+        let version = self.version;
+        GateReport {
+            version,
+            wants,
+            out,
+        }
+    }
+
+    fn wants(&mut self, seat: SeatId, wants: bool) {
+        let report = self.says(wants, Out::Nothing);
+        self.orchestrator.report(seat, report, self.now).unwrap();
+        self.act();
+    }
+
+    fn act(&mut self) {
+        while let Some(effect) = self.orchestrator.next(self.now) {
+            let now = self.now;
+            match effect {
+                Effect::Bind { seat, .. } => {
+                    let answer = std::mem::replace(&mut self.bind, Answer::Done);
+                    self.orchestrator.bound(seat, answer, now).unwrap();
+                }
+                Effect::Yield { seat } => {
+                    let wants = self.orchestrator.view(seat, now).unwrap().wants;
+                    let report = self.says(wants, Out::Nothing);
+                    self.orchestrator.yielded(seat, report, now).unwrap();
+                }
+                Effect::Vacate { seat, .. } => {
+                    let left = self.orchestrator.vacated(seat, Answer::Done, None, now);
+                    left.unwrap();
+                }
+                Effect::ArmTimer { at } => self.timer = Some(at),
+                Effect::Run { .. } | Effect::Gone { .. } => {}
+                other => panic!("{other:?}"),
+            }
+            self.orchestrator.check_invariants().unwrap();
+        }
+    }
+
+    fn pass(&mut self, ns: u64) {
+        let end = self.now.after(Duration::from_nanos(ns));
+        while let Some(at) = self.timer.filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.timer = None;
+            self.timers += 1;
+            self.orchestrator.timer_fired();
+            self.act();
+        }
+        self.now = end;
+    }
+
+    fn busy(&self, seat: SeatId) -> Duration {
+        self.orchestrator.view(seat, self.now).unwrap().stats.busy
+    }
+}
+
+/// Nobody decides anything while one seat has the only slot and nobody waits, so nobody looked how far
+/// it had come when another woke: that one was owed all of the time that it had slept.
+#[test]
+fn who_sleeps_while_nothing_is_decided_is_not_owed_that_time() {
+    let mut host = Host::new(Fair::default(), 1);
+    let (first, second) = (
+        host.add(SeatConfig::default()),
+        host.add(SeatConfig::default()),
+    );
+    host.wants(first, true);
+    host.pass(10_000 * MS);
+    let before = host.busy(first);
+    host.wants(second, true);
+    host.pass(100 * MS);
+    let (first, second) = (host.busy(first) - before, host.busy(second));
+    let apart = first.abs_diff(second);
+    assert!(
+        apart <= Duration::from_millis(4),
+        "{first:?} and {second:?}"
+    );
+}
+
+fn of(priority: Priority) -> SeatConfig {
+    SeatConfig {
+        priority,
+        ..SeatConfig::default()
+    }
+}
+
+/// Where not all slots are held by higher priorities, the time at which a lower one is owed a slice was
+/// taken for earlier than it is, again and again, the more often the nearer it came; and what was owed
+/// for a few nanoseconds was rounded down to nothing, so that it never came.
+#[test]
+fn the_timer_does_not_fire_ever_more_often() {
+    let mut host = Host::new(Fair::default(), 2);
+    let broken = host.add(of(Priority::Normal));
+    host.bind = Answer::Broken;
+    host.wants(broken, true);
+    let (high, low) = (host.add(of(Priority::High)), host.add(of(Priority::Low)));
+    host.wants(high, true);
+    host.wants(low, true);
+    host.pass(40 * MS);
+    assert!(host.busy(low) > Duration::ZERO);
+    assert!(host.timers < 100, "{} timers", host.timers);
+}
+
+/// A context can be lost before the host has opened its queue's gate. The gate has not changed then, so
+/// the queue has nothing new to say when it is to yield; and what it had said was not believed any more.
+#[test]
+fn a_queue_that_has_nothing_new_to_say_has_yielded() {
+    let mut host = Host::new(Fair::default(), 1);
+    let seat = host.add(SeatConfig::default());
+    let said = host.says(true, Out::Nothing);
+    host.orchestrator.report(seat, said, host.now).unwrap();
+    let _bind = host.orchestrator.next(host.now);
+    host.orchestrator
+        .bound(seat, Answer::Done, host.now)
+        .unwrap();
+    assert_eq!(host.orchestrator.next(host.now), Some(Effect::Run { seat }));
+    host.orchestrator.lost(seat, host.now).unwrap();
+    assert_eq!(
+        host.orchestrator.next(host.now),
+        Some(Effect::Yield { seat })
+    );
+    host.orchestrator.yielded(seat, said, host.now).unwrap();
+    let next = host.orchestrator.next(host.now);
+    assert!(matches!(next, Some(Effect::Bind { .. })), "{next:?}");
+}
+
+/// What a leader had kept for its group was still with it when it had gone.
+#[test]
+fn a_leader_that_goes_keeps_nothing_of_its_group() {
+    let mut host = Host::new(Fair::default(), 2);
+    let seats: [SeatId; 2] = std::array::from_fn(|_| host.add(SeatConfig::default()));
+    host.orchestrator.group(&seats).unwrap();
+    host.wants(seats[1], true);
+    host.orchestrator.remove(seats[0], host.now).unwrap();
+    // In the middle of it, too: the invariants are looked at after each step.
+    host.act();
+    assert!(host.orchestrator.view(seats[1], host.now).unwrap().wants);
+}
+
+/// A queue without work is to make way, and begins a job before it hears of that.
+#[test]
+fn what_begins_before_the_gate_yields_is_charged() {
+    let mut host = Host::new(Fair::default(), 1);
+    let (first, second) = (
+        host.add(SeatConfig::default()),
+        host.add(SeatConfig::default()),
+    );
+    host.wants(first, true);
+    host.wants(first, false);
+    let said = host.says(true, Out::Nothing);
+    host.orchestrator.report(second, said, host.now).unwrap();
+    let Some(Effect::Yield { seat }) = host.orchestrator.next(host.now) else {
+        panic!("who has no work makes way");
+    };
+    let inside = host.says(true, Out::Inside);
+    host.orchestrator.yielded(seat, inside, host.now).unwrap();
+    host.pass(3 * MS);
+    let nothing = host.says(false, Out::Nothing);
+    host.orchestrator.report(seat, nothing, host.now).unwrap();
+    host.act();
+    assert_eq!(host.busy(first), Duration::from_millis(3));
+}
+
+/// A context is lost while it is waited for its jobs.
+#[test]
+fn who_is_lost_on_its_way_is_charged_until_then() {
+    let mut host = Host::new(Fair::default(), 1);
+    let seat = host.add(SeatConfig::default());
+    host.wants(seat, true);
+    host.orchestrator.lost(seat, host.now).unwrap();
+    let next = host.orchestrator.next(host.now);
+    assert_eq!(next, Some(Effect::Yield { seat }));
+    let inside = host.says(true, Out::Inside);
+    host.orchestrator.yielded(seat, inside, host.now).unwrap();
+    host.pass(3 * MS);
+    let nothing = host.says(false, Out::Nothing);
+    host.orchestrator.report(seat, nothing, host.now).unwrap();
+    assert_eq!(host.busy(seat), Duration::from_millis(3));
+}
