@@ -78,3 +78,53 @@ impl Occupancy {
         wrong.get_or_insert_with(|| (0, how())).0 += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(slot: u32, context: u64, kind: SlotEventKind) -> SlotEvent {
+        SlotEvent {
+            at: 0,
+            slot,
+            context: ContextId(context),
+            kind,
+        }
+    }
+
+    const COMES: SlotEventKind = SlotEventKind::Resident { job: None };
+
+    #[test]
+    fn who_leaves_in_a_job_was_cut() {
+        let slots = Occupancy::new(2);
+        let begin = SlotEventKind::JobBegin { value: 1 };
+        let end = SlotEventKind::JobEnd { value: 1 };
+        slots.note(&event(0, 7, COMES));
+        slots.note(&event(0, 7, begin));
+        assert!(slots.note(&event(0, 7, SlotEventKind::Left)));
+        // It goes on with the job elsewhere, ends it, and leaves.
+        slots.note(&event(1, 7, SlotEventKind::Resident { job: Some(1) }));
+        slots.note(&event(1, 7, end));
+        assert!(!slots.note(&event(1, 7, SlotEventKind::Left)));
+        assert_eq!(slots.verdict(), None);
+    }
+
+    #[test]
+    fn whatever_cannot_be_on_slots_is_seen() {
+        let wrong: [&[SlotEvent]; 4] = [
+            &[event(0, 7, COMES), event(0, 8, COMES)],
+            &[event(0, 7, COMES), event(1, 7, COMES)],
+            &[event(2, 7, COMES)],
+            &[event(0, 7, COMES), event(1, 7, SlotEventKind::Left)],
+        ];
+        for events in wrong {
+            let slots = Occupancy::new(2);
+            events.iter().for_each(|event| _ = slots.note(event));
+            assert_eq!(
+                slots.verdict().map(|(count, _)| count),
+                Some(1),
+                "{events:?}"
+            );
+        }
+    }
+}
