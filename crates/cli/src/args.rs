@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::plan::units::Kind;
+use crate::run::schedule::Span;
 
 /// Runs plans of GPU jobs through real queues, and checks that everything held.
 ///
@@ -52,6 +53,12 @@ pub struct RunArgs {
     /// Write a trace: Perfetto's format, or the kernel's event text where FILE ends in .txt.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
+    /// Draw who was on which slot: as SVG, or in letters where FILE ends in .txt.
+    #[arg(long, value_name = "FILE")]
+    pub schedule: Option<PathBuf>,
+    /// The part of the run to draw, as "200..250ms"; 50 ms in its middle where nothing is given.
+    #[arg(long, value_name = "FROM..TO", requires = "schedule")]
+    pub schedule_span: Option<Span>,
     /// Print one JSON object in the place of the table.
     #[arg(long)]
     pub json: bool,
@@ -66,6 +73,10 @@ pub struct RunArgs {
         default_missing_value = "half"
     )]
     pub dump: Option<DumpWhen>,
+    /// Write what each client has used of the device, as its DRM file's fdinfo would say it, to a file
+    /// of its name in DIR. Only for plans with an orchestrator.
+    #[arg(long, value_name = "DIR")]
+    pub fdinfo: Option<PathBuf>,
     /// The pace of a replay: "10x", or "max" for as fast as possible.
     #[arg(long, value_name = "10x|max", default_value = "1x")]
     pub speed: Speed,
@@ -118,6 +129,10 @@ pub enum Sabotage {
     WrongData,
     /// A job is counted as submitted and goes nowhere.
     LoseJob,
+    /// Those that have had most get the slots, and the less important before the more important.
+    Unfair,
+    /// The queues of a group get their slots each by itself.
+    SplitGroups,
 }
 
 /// The arguments of `ringfence check`.

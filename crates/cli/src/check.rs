@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use crate::args::CheckArgs;
 use crate::input::Input;
+use crate::plan::model::orchestrator::{KINDS, KIND_WORDS};
 use crate::plan::units::Kind;
-use crate::plan::{Plan, QueueIndex};
+use crate::plan::{DevicePlan, OrchestratorPlan, Plan, PolicyPlan, QueueIndex};
 use crate::EXIT_USAGE;
 
 /// How many queues are printed before the rest is only counted.
@@ -82,11 +83,32 @@ impl Summary<'_> {
             ("failed", expect.failed),
             ("cancelled", expect.cancelled),
             ("timed out", expect.timed_out),
+            ("late", expect.late),
         ];
-        let given: Vec<String> = all
+        let mut given: Vec<String> = all
             .iter()
             .filter_map(|(word, bounds)| bounds.map(|bounds| format!("{bounds} {word}")))
             .collect();
+        if let Some(shares) = &expect.shares {
+            let percent = |ppm: u32| f64::from(ppm) / 1e4;
+            given.extend(
+                shares
+                    .error
+                    .map(|ppm| format!("shares within {}%", percent(ppm))),
+            );
+            given.extend(
+                shares
+                    .fairness
+                    .map(|ppm| format!("fairness of {}%", percent(ppm))),
+            );
+        }
+        for wait in &expect.waits {
+            given.push(format!(
+                "{} waits {} at most",
+                wait.name,
+                show(wait.longest)
+            ));
+        }
         if given.is_empty() {
             "nothing in particular".to_owned()
         } else {
@@ -119,12 +141,18 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "seed          {}", self.seed)?;
         writeln!(
             f,
-            "device        {} slots, {} of memory ({} needed), time slice {}",
-            device.slots,
+            "device        {}, {} of memory ({} needed){}",
+            slots(device),
             Kind::Size.show(device.vram),
             Kind::Size.show(plan.memory().next_multiple_of(1024)),
-            show(device.time_slice),
+            match device.orchestrator {
+                Some(_) => String::new(),
+                None => format!(", time slice {}", show(device.time_slice)),
+            },
         )?;
+        if let Some(orchestrator) = &device.orchestrator {
+            self.write_orchestrator(orchestrator, f)?;
+        }
         writeln!(
             f,
             "queues        {} ({bypass} with bypass)",
@@ -143,7 +171,52 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
+/// How many slots there are, of each kind where the plan says.
+fn slots(device: &DevicePlan) -> String {
+    let kinds = KIND_WORDS.iter().zip(KINDS).filter_map(|(word, kind)| {
+        let count = device
+            .slot_kinds
+            .iter()
+            .filter(|other| **other == kind)
+            .count();
+        (count > 0).then(|| format!("{count} {word}"))
+    });
+    let kinds: Vec<String> = kinds.collect();
+    let kinds = match kinds.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", kinds.join(", ")),
+    };
+    format!("{} slots{kinds}", device.slots)
+}
+
 impl Summary<'_> {
+    fn write_orchestrator(
+        &self,
+        orchestrator: &OrchestratorPlan,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        let policy = match orchestrator.policy {
+            PolicyPlan::Fair(fair) => format!("fair, slice {}", show(fair.slice)),
+            PolicyPlan::Fifo(turn) => format!("fifo, slice {}", show(turn)),
+        };
+        let preemption = if orchestrator.preemption {
+            ""
+        } else {
+            ", no preemption"
+        };
+        let cost = match orchestrator.switch_cost.is_zero() {
+            true => String::new(),
+            false => format!(", a switch costs {}", show(orchestrator.switch_cost)),
+        };
+        writeln!(f, "orchestrator  {policy}{preemption}{cost}")?;
+        let (clients, gangs) = (self.plan.clients().len(), self.plan.gangs().len());
+        writeln!(f, "clients       {clients}")?;
+        if gangs > 0 {
+            writeln!(f, "groups        {gangs}")?;
+        }
+        Ok(())
+    }
+
     fn write_queues(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let queues = self.plan.queues();
         let shown = queues.iter().zip(self.jobs()).take(SHOWN);

@@ -149,17 +149,18 @@ impl Dumper {
         due.then_some(Why::Period)
     }
 
-    /// Shows the queues, below a line that says why, and `progress`.
+    /// Shows the queues, below a line that says why, and `progress`; then what `more` there is.
     pub(crate) fn dump<'q, D: Driver>(
         &self,
         why: Why,
         progress: impl fmt::Display,
         queues: impl IntoIterator<Item = &'q Queue<D>>,
+        more: &dyn fmt::Display,
     ) {
         if why.is_ordered() && !self.to_stderr {
-            self.write(why, &progress, queues, &mut io::stdout().lock());
+            self.write(why, &progress, queues, more, &mut io::stdout().lock());
         } else {
-            self.write(why, &progress, queues, &mut io::stderr().lock());
+            self.write(why, &progress, queues, more, &mut io::stderr().lock());
         }
     }
 
@@ -181,10 +182,10 @@ impl Dumper {
     fn show_until<D: Driver>(&self, over: &AtomicBool, queues: &[Queue<D>]) {
         while !over.load(Ordering::Acquire) {
             if let Some(why) = self.due() {
-                self.dump(why, "on the way", queues);
+                self.dump(why, "on the way", queues, &"");
             }
             if self.interrupted() {
-                self.dump(Why::Interrupted, "on the way", queues);
+                self.dump(Why::Interrupted, "on the way", queues, &"");
                 std::process::exit(i32::from(EXIT_INTERRUPTED));
             }
             thread::park_timeout(self.nap());
@@ -196,6 +197,7 @@ impl Dumper {
         why: Why,
         progress: &dyn fmt::Display,
         queues: impl IntoIterator<Item = &'q Queue<D>>,
+        more: &dyn fmt::Display,
         out: &mut dyn io::Write,
     ) {
         let mut memory = self.lock();
@@ -217,6 +219,7 @@ impl Dumper {
                 break;
             }
         }
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("{more}"));
         let _ = text.flush();
     }
 

@@ -25,9 +25,9 @@ pub(crate) mod units;
 pub use diagnostic::{Diagnostic, PlanErrors};
 pub use expand::{Dependency, JobPlan, StreamPlan};
 pub use model::{
-    AfterReset, Bounds, CloseMode, Command, DevicePlan, EventKind, EventPlan, Expect, FaultKind,
-    FaultPlan, FaultRule, JobIndex, OnDependencyError, QueueIndex, QueuePlan, RecoveryMode, Spread,
-    StreamIndex,
+    AfterReset, Bounds, CloseMode, Command, DevicePlan, DuePlan, EventKind, EventPlan, Expect,
+    FaultKind, FaultPlan, FaultRule, GangPlan, JobIndex, OnDependencyError, OrchestratorPlan,
+    PolicyPlan, QueueIndex, QueuePlan, RecoveryMode, ShareExpect, Spread, StreamIndex, WaitExpect,
 };
 pub use prng::Prng;
 
@@ -51,6 +51,8 @@ pub struct Plan {
     device: DevicePlan,
     queues: Vec<QueuePlan>,
     streams: Vec<StreamPlan>,
+    gangs: Vec<GangPlan>,
+    clients: Vec<String>,
     expect: Expect,
 }
 
@@ -131,6 +133,16 @@ impl Plan {
     /// The streams; [`StreamIndex`] is the place here.
     pub fn streams(&self) -> &[StreamPlan] {
         &self.streams
+    }
+
+    /// Queues that have their slots together.
+    pub fn gangs(&self) -> &[GangPlan] {
+        &self.gangs
+    }
+
+    /// The names of those who own the queues.
+    pub fn clients(&self) -> &[String] {
+        &self.clients
     }
 
     /// What a run must end with.

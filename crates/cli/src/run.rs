@@ -15,8 +15,11 @@
 mod board;
 mod client;
 mod figures;
+mod hosted;
 mod machine;
+mod output;
 mod report;
+pub mod schedule;
 mod tracing;
 mod watch;
 mod work;
@@ -39,6 +42,7 @@ use crate::signals::Signals;
 use crate::{EXIT_INTERRUPTED, EXIT_USAGE, EXIT_VIOLATION};
 use board::Board;
 use figures::QueueFigures;
+use hosted::shares::Window;
 use machine::{Machine, SetupError};
 use report::Report;
 use watch::Ending;
@@ -99,6 +103,10 @@ struct Run<'run> {
     ended: AtomicU64,
     /// By [`Ending`].
     endings: [AtomicU64; 4],
+    /// Jobs that were over later than their stream's deadline, and the longest that one with a
+    /// deadline took, in nanoseconds.
+    late: AtomicU64,
+    slowest: AtomicU64,
     checked: AtomicU64,
     data_errors: AtomicU64,
     violations: Mutex<Violations>,
@@ -170,6 +178,13 @@ impl Run<'_> {
         }
     }
 
+    /// A job with a deadline is over, so long after it was submitted.
+    fn count_deadline(&self, deadline: Duration, took: u64) {
+        let late = u128::from(took) > deadline.as_nanos();
+        self.late.fetch_add(u64::from(late), Ordering::Relaxed);
+        self.slowest.fetch_max(took, Ordering::Relaxed);
+    }
+
     fn count_checked(&self) {
         self.checked.fetch_add(1, Ordering::Relaxed);
     }
@@ -192,7 +207,9 @@ impl Run<'_> {
         );
         let queues = self.machine.queues();
         let queues = queues.iter().map(|parts| &parts.queue);
-        self.bar.suspend(|| self.dumper.dump(why, progress, queues));
+        let slots = output::slots_text(self.machine);
+        self.bar
+            .suspend(|| self.dumper.dump(why, progress, queues, &slots));
     }
 
     /// Waits for the clients, shows how far they are, and ends a run in which nothing happens any
@@ -284,7 +301,8 @@ fn progress(plan: &Plan, quiet: bool) -> ProgressBar {
 fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, SetupError> {
     let start = Instant::now();
     let dumper = dumper(plan, args)?;
-    let recorder = args.trace.as_ref().map(|_| tracing::recorder(plan));
+    let recorded = args.trace.as_ref().or(args.schedule.as_ref());
+    let recorder = recorded.map(|_| tracing::recorder(plan));
     let machine = Machine::build(plan, recorder.clone(), args.sabotage)?;
     let clients = machine.clients();
     let mut owners = vec![0; plan.streams().len()];
@@ -306,6 +324,8 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, SetupError> {
         submitted: AtomicU64::new(0),
         ended: AtomicU64::new(0),
         endings: Default::default(),
+        late: AtomicU64::new(0),
+        slowest: AtomicU64::new(0),
         checked: AtomicU64::new(0),
         data_errors: AtomicU64::new(0),
         violations: Mutex::default(),
@@ -314,13 +334,16 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, SetupError> {
         owners,
         clients: (0..clients).map(|_| OnceLock::new()).collect(),
     };
-    let seen = run_clients(&run, clients);
+    let (seen, window) = run_clients(&run, clients);
     if run.memory {
         print_memory(run.ended.load(Ordering::Relaxed));
     }
     let elapsed = start.elapsed();
     let figures = machine::in_order_of_queues(plan.queues().len(), clients, seen);
-    let mut counts = report::Counts::take(&run);
+    let mut counts = report::Counts::take(&run, window.as_ref(), elapsed);
+    if let Some(folder) = &args.fdinfo {
+        output::write_fdinfo(folder, &machine)?;
+    }
     if dumper.is_ordered() && (run.is_violated() || counts.surprise(plan)) {
         run.show(Why::Violated);
     }
@@ -332,24 +355,30 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, SetupError> {
         .unwrap_or_else(PoisonError::into_inner);
     let before = violations.clone();
     let (leaks, totals) = machine.tear_down(&mut violations, &dumper);
-    counts.add(&totals);
+    counts.add(plan, &totals, &mut violations);
     if counts.interrupted() {
         // What is left of jobs that nobody waited for is no leak.
         violations = before;
     }
-    if let (Some(path), Some(recorder)) = (&args.trace, recorder) {
-        tracing::write(path, &recorder, plan, &totals.contexts)
-            .map_err(|error| SetupError::Trace(path.display().to_string(), error))?;
+    if let Some(recorder) = recorder {
+        output::write_recording(args, &recorder, plan, &totals.contexts)?;
     }
     Ok(Report::new(
         plan, seed, elapsed, counts, leaks, figures, violations,
     ))
 }
 
-/// Runs the clients to their end; returns what each saw of its queues.
-fn run_clients<'run>(run: &'run Run<'run>, clients: usize) -> Vec<Vec<QueueFigures>> {
+/// Runs the clients to their end; returns what each saw of its queues, and what was seen of shares.
+fn run_clients<'run>(
+    run: &'run Run<'run>,
+    clients: usize,
+) -> (Vec<Vec<QueueFigures>>, Option<Window>) {
     let mut seen = Vec::new();
-    std::thread::scope(|scope| {
+    let over = AtomicBool::new(false);
+    let window = std::thread::scope(|scope| {
+        let expect = run.plan.expect().shares.as_ref();
+        let watcher =
+            expect.map(|expect| scope.spawn(|| hosted::shares::watch(run.machine, expect, &over)));
         let mut handles = Vec::new();
         for number in 0..clients {
             let client = run.machine.client(number, clients, run);
@@ -375,6 +404,8 @@ fn run_clients<'run>(run: &'run Run<'run>, clients: usize) -> Vec<Vec<QueueFigur
                 Err(_panic) => run.violation("jobs lost", || "a client panicked".to_owned()),
             }
         }
+        over.store(true, Ordering::Release);
+        watcher.and_then(|watcher| watcher.join().ok())
     });
-    seen
+    (seen, window)
 }

@@ -7,17 +7,20 @@ use proptest::sample::Index;
 use ringfence_cli::plan::Plan;
 
 /// The plans of the repository.
-const GOOD: [&str; 6] = [
+const GOOD: [&str; 9] = [
     include_str!("../../../plans/tour.toml"),
     include_str!("../../../plans/frame-pipeline.toml"),
     include_str!("../../../plans/inference-batches.toml"),
     include_str!("../../../plans/many-small-clients.toml"),
     include_str!("../../../plans/hang-storm.toml"),
     include_str!("../../../plans/fan-in-fan-out.toml"),
+    include_str!("../../../plans/compositor-vs-compute.toml"),
+    include_str!("../../../plans/gang.toml"),
+    include_str!("../../../plans/noisy-neighbour.toml"),
 ];
 
 /// Texts that are likely to be misread where they do not belong.
-const PIECES: [&str; 26] = [
+const PIECES: [&str; 30] = [
     "0",
     "-1",
     "1",
@@ -44,6 +47,10 @@ const PIECES: [&str; 26] = [
     "[[stream]]\n",
     "1979-05-27",
     "[[fault]]\n",
+    "[orchestrator]\n",
+    "group = \"pair\"\n",
+    "kinds = { copy = 1 }\n",
+    "longest_wait = { low = \"1ms\" }\n",
 ];
 
 #[derive(Clone, Debug)]
@@ -149,6 +156,22 @@ fn check_promises(plan: &Plan) -> Result<(), TestCaseError> {
             }
         }
     }
+    for (place, gang) in plan.gangs().iter().enumerate() {
+        prop_assert!(gang.members.len() > 1);
+        prop_assert!(gang.members.len() <= plan.device().slots as usize);
+        for member in &gang.members {
+            prop_assert_eq!(plan.queues()[member.0].due.gang, Some(place));
+        }
+    }
+    for queue in plan.queues() {
+        prop_assert!(queue.due.client < plan.clients().len());
+    }
+    let expect = plan.expect();
+    let shares = expect.shares.iter().flat_map(|shares| &shares.queues);
+    let waits = expect.waits.iter().flat_map(|wait| &wait.queues);
+    prop_assert!(shares
+        .chain(waits)
+        .all(|queue| queue.0 < plan.queues().len()));
     Ok(())
 }
 

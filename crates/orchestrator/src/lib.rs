@@ -24,8 +24,8 @@ pub use client::{Client, ClientUsage};
 pub use device::{Binding, Check, SlotDevice, Vacating};
 pub use orchestrator::{BuildError, Builder, Orchestrator};
 pub use ringfence_orchestrator_core::{
-    AddError, Fair, FairConfig, Fifo, GroupError, Kinds, Policy, Preemption, Priority, SeatConfig,
-    SeatStats, SlotId, SlotKind, SlotStats, Weight, Whereabouts,
+    Account, AddError, Fair, FairConfig, Field, Fifo, GroupError, Kinds, Policy, Preemption,
+    Priority, SeatConfig, SeatStats, SlotId, SlotKind, SlotStats, Weight, Whereabouts,
 };
 pub use seat::{Seat, SeatError, WeakSeat};
 pub use snapshot::{SeatSnapshot, SlotSnapshot, Snapshot};

@@ -271,6 +271,53 @@ fn a_device_that_is_pulled_out_ends_everything() {
     hosted.end(places);
 }
 
+/// A device that goes without a word is found out by whoever wants to come to a slot: queues that have
+/// nothing on the hardware are not asked about any job.
+#[test]
+fn a_device_that_goes_silently_is_found_out_by_who_waits_for_a_slot() {
+    let hosted = Hosted::new(hosted_config(1, true), 0, Reset::Queue);
+    let places = hosted.places(2, PATIENCE);
+    rounds(&places, 1);
+    let away = |place: &&Place| {
+        let seat = place.seat.snapshot().expect("its queue is alive");
+        seat.slot.is_none()
+    };
+    let place = places.iter().find(away).expect("two on one slot");
+    hosted.rig.soft.gpu().unplug(false);
+    let job = place.lane.submit(&[place.lane.fill(0)]);
+    assert_eq!(ended(&job), Err(Errno::ENODEV));
+    hosted.end(places);
+}
+
+#[test]
+fn a_queue_that_is_killed_on_its_slot_leaves_nothing() {
+    let hosted = Hosted::new(hosted_config(1, true), 0, Reset::Queue);
+    let place = hosted.place(PATIENCE, SeatConfig::default());
+    let jobs = [
+        place.lane.submit(&[Command::Hang]),
+        place.lane.submit(&[place.lane.fill(0)]),
+    ];
+    until("both to be on the hardware", || {
+        place.lane.queue.stats().runs == 2
+    });
+    place.lane.queue.kill(Errno::EIO);
+    for job in &jobs {
+        assert_eq!(ended(job), Err(Errno::EIO));
+    }
+    // Nobody has the queue any more, and its context is off the hardware.
+    place.lane.queue.close();
+    let closed = place.lane.queue.closed();
+    assert!(closed.wait_timeout(PATIENCE).is_ok(), "it does not close");
+    place.lane.context.clear().expect("the device is well");
+    drop(place);
+    until("its memory to be free", || {
+        hosted.rig.soft.gpu().memory_in_use() == 0
+    });
+    let other = hosted.place(PATIENCE, SeatConfig::default());
+    all_well(&other.lane.fills(0..10));
+    hosted.end(vec![other]);
+}
+
 #[test]
 fn a_compositor_is_prompt_beside_hogs() {
     let hosted = Hosted::new(hosted_config(1, true), 0, Reset::Queue);

@@ -145,17 +145,20 @@ pub enum InstantKind {
     Kill,
     /// The device or the slot was reset.
     Reset,
+    /// A context had to leave its slot in the middle of a job.
+    Preempt,
 }
 
 impl InstantKind {
     /// Every kind, in the order of declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Timeout,
         Self::Fault,
         Self::Hang,
         Self::Cancel,
         Self::Kill,
         Self::Reset,
+        Self::Preempt,
     ];
 
     /// The name as it stands in a trace.
@@ -167,6 +170,7 @@ impl InstantKind {
             Self::Cancel => "cancel",
             Self::Kill => "kill",
             Self::Reset => "reset",
+            Self::Preempt => "preempt",
         }
     }
 }

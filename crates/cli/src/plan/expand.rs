@@ -85,6 +85,8 @@ pub struct StreamPlan {
     pub timeout: Option<Duration>,
     /// The time from one submission to the next; as fast as possible where it is `None`.
     pub every: Option<Duration>,
+    /// How long after its submission a job should be over.
+    pub deadline: Option<Duration>,
     /// What the jobs wait for.
     pub dependencies: Vec<Dependency>,
     /// The faults of this stream; the first that hits a job counts.

@@ -2,11 +2,16 @@
 //! What a checked plan says, with indices in the place of names.
 
 mod fault;
+pub mod orchestrator;
 
 pub use fault::{FaultKind, FaultPlan, FaultRule};
+pub use orchestrator::{DuePlan, GangPlan, OrchestratorPlan, PolicyPlan, ShareExpect, WaitExpect};
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
+
+use ringfence_orchestrator::{Priority, Weight};
+use ringfence_softgpu::SlotKind;
 
 /// The place of a queue in [`Plan::queues`](super::Plan::queues).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +35,10 @@ pub struct JobIndex {
 pub struct DevicePlan {
     /// How many contexts can be on the hardware at once.
     pub slots: u32,
+    /// What kind each slot is of, where the plan says.
+    pub slot_kinds: Vec<SlotKind>,
+    /// Who gives slots to queues; the firmware does where it is `None`.
+    pub orchestrator: Option<OrchestratorPlan>,
     /// Video memory, in bytes.
     pub vram: u64,
     /// How long a context stays on a slot while others wait for one.
@@ -62,6 +71,17 @@ pub enum EventKind {
     Migrate,
     /// It is reset, though nothing was wrong.
     Reset,
+    /// Queues are due something else from now on.
+    Change {
+        /// The first of them.
+        first: QueueIndex,
+        /// How many.
+        count: usize,
+        /// Their new priority, if it changes.
+        priority: Option<Priority>,
+        /// Their new weight, if it changes.
+        weight: Option<Weight>,
+    },
 }
 
 impl EventKind {
@@ -72,6 +92,7 @@ impl EventKind {
             Self::SurpriseUnplug => "surprise-unplug",
             Self::Migrate => "migrate",
             Self::Reset => "reset",
+            Self::Change { .. } => "change",
         }
     }
 }
@@ -154,6 +175,8 @@ pub struct QueuePlan {
     pub after_reset: AfterReset,
     /// The ring's size in bytes, a power of two.
     pub ring: u64,
+    /// What it is due where the device has an orchestrator.
+    pub due: DuePlan,
 }
 
 /// A quantity that is fixed or random within bounds.
@@ -313,7 +336,7 @@ impl std::fmt::Display for Bounds {
 }
 
 /// What a run must end with; `None` where anything will do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expect {
     /// Jobs that ended well.
     pub completed: Option<Bounds>,
@@ -323,4 +346,10 @@ pub struct Expect {
     pub cancelled: Option<Bounds>,
     /// Jobs that were given up after their timeout.
     pub timed_out: Option<Bounds>,
+    /// Jobs that were over later than the deadline of their stream.
+    pub late: Option<Bounds>,
+    /// How well slots are shared.
+    pub shares: Option<ShareExpect>,
+    /// How long queues wait for slots.
+    pub waits: Vec<WaitExpect>,
 }

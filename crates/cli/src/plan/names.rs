@@ -108,7 +108,8 @@ impl Names {
         ))
     }
 
-    /// Looks a name up, and says what was meant where there is none such.
+    /// Looks a name up, and says what was meant where there is none such. In a list, which is what
+    /// `key` "after" stands for, the name alone is what to write.
     pub(crate) fn find(&self, name: &At<String>, key: &str) -> Result<Selection, Diagnostic> {
         if let Some(&group) = self.groups.get(&name.value) {
             return Ok(group);

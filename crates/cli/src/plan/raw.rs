@@ -3,6 +3,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
+use ringfence_orchestrator::{Priority, Weight};
 use toml::de::{DeArray, DeTable, DeValue};
 use toml::Spanned;
 
@@ -12,8 +13,14 @@ use super::reader::{integer, At, Reader};
 use super::schema::{self, Section};
 use super::units::{parse_bounds, Kind};
 
+mod device;
+mod due;
 mod fault;
 mod stream;
+
+use device::RawDevice;
+pub(crate) use due::RawDue;
+use due::RawSharing;
 
 /// The most jobs that a plan may have.
 pub(crate) const MAX_JOBS: u64 = 10_000_000;
@@ -28,11 +35,7 @@ pub(crate) struct RawPlan {
     pub(crate) name: Option<At<String>>,
     pub(crate) description: Option<At<String>>,
     pub(crate) seed: u64,
-    pub(crate) slots: u64,
-    pub(crate) vram: At<u64>,
-    pub(crate) time_slice: u64,
-    pub(crate) recovery: &'static str,
-    pub(crate) standby: u64,
+    pub(crate) device: RawDevice,
     pub(crate) events: Vec<RawEvent>,
     pub(crate) queues: Vec<RawQueue>,
     pub(crate) streams: Vec<RawStream>,
@@ -55,6 +58,7 @@ pub(crate) struct RawQueue {
     pub(crate) strikes_within: Option<At<u64>>,
     pub(crate) after_reset: &'static str,
     pub(crate) ring: u64,
+    pub(crate) due: RawDue,
 }
 
 pub(crate) struct RawStream {
@@ -66,6 +70,7 @@ pub(crate) struct RawStream {
     pub(crate) every: Option<u64>,
     pub(crate) cost: At<RangeInclusive<u64>>,
     pub(crate) timeout: Option<u64>,
+    pub(crate) deadline: Option<u64>,
     pub(crate) work: Vec<CommandPlan>,
     pub(crate) after: Vec<RawAfter>,
     pub(crate) after_previous: bool,
@@ -88,6 +93,9 @@ pub(crate) struct RawEvent {
     pub(crate) kind: Option<At<&'static str>>,
     pub(crate) after: Option<At<u64>>,
     pub(crate) every: Option<At<u64>>,
+    pub(crate) queue: Option<At<String>>,
+    pub(crate) priority: Option<At<Priority>>,
+    pub(crate) weight: Option<At<Weight>>,
 }
 
 #[derive(Default)]
@@ -97,6 +105,8 @@ pub(crate) struct RawExpect {
     pub(crate) failed: Option<At<Bounds>>,
     pub(crate) cancelled: Option<At<Bounds>>,
     pub(crate) timed_out: Option<At<Bounds>>,
+    pub(crate) late: Option<At<Bounds>>,
+    pub(crate) sharing: RawSharing,
 }
 
 /// Reads the whole document; problems go to `problems`, and what is wrong has its default.
@@ -111,7 +121,7 @@ pub(crate) fn read(root: &DeTable<'_>, problems: &mut Vec<Diagnostic>) -> RawPla
     let seed = plan
         .quantity("seed", Kind::Count, 0..=u64::MAX)
         .map_or(1, |seed| seed.value);
-    let device = read_device(&mut plan);
+    let device = device::read(&mut plan);
     let queues = tables(&mut plan, "queue", &schema::QUEUE, |queue| {
         read_queue(queue, device.timeout)
     });
@@ -129,11 +139,7 @@ pub(crate) fn read(root: &DeTable<'_>, problems: &mut Vec<Diagnostic>) -> RawPla
         name,
         description,
         seed,
-        slots: device.slots,
-        vram: device.vram,
-        time_slice: device.time_slice,
-        recovery: device.recovery,
-        standby: device.standby,
+        device,
         events,
         queues,
         streams,
@@ -216,48 +222,6 @@ fn tables<'a, 'i, T>(
     all
 }
 
-struct RawDevice {
-    slots: u64,
-    vram: At<u64>,
-    time_slice: u64,
-    timeout: u64,
-    recovery: &'static str,
-    standby: u64,
-}
-
-fn read_device(plan: &mut Reader<'_, '_>) -> RawDevice {
-    let mut read = RawDevice {
-        slots: 4,
-        vram: At::new(64 << 20, 0..0),
-        time_slice: 2 * MS,
-        timeout: 500 * MS,
-        recovery: "queue",
-        standby: 0,
-    };
-    table(plan, "device", &schema::DEVICE, |device| {
-        let into = |place: &mut u64, value: Option<At<u64>>| {
-            if let Some(value) = value {
-                *place = value.value;
-            }
-        };
-        let slots = device.quantity("slots", Kind::Count, 1..=64);
-        into(&mut read.slots, slots);
-        if let Some(vram) = device.quantity("vram", Kind::Size, 1 << 20..=4 << 30) {
-            read.vram = vram;
-        }
-        let slice = device.quantity("time_slice", Kind::Duration, 50 * US..=S);
-        into(&mut read.time_slice, slice);
-        let timeout = device.quantity("timeout", Kind::Duration, MS..=60 * S);
-        into(&mut read.timeout, timeout);
-        if let Some(word) = device.choice("recovery", &["queue", "device"]) {
-            read.recovery = word.value;
-        }
-        let standby = device.quantity("standby", Kind::Count, 0..=8);
-        into(&mut read.standby, standby);
-    });
-    read
-}
-
 /// A number that must be a power of two.
 fn power_of_two(
     reader: &mut Reader<'_, '_>,
@@ -314,6 +278,7 @@ fn read_queue(queue: &mut Reader<'_, '_>, timeout: u64) -> RawQueue {
             .choice("after_reset", &["replay", "cancel"])
             .map_or("replay", |word| word.value),
         ring: power_of_two(queue, "ring", Kind::Size, 4096..=16 << 20).unwrap_or(16 << 10),
+        due: due::read(queue),
     }
 }
 
@@ -335,6 +300,8 @@ fn read_expect(plan: &mut Reader<'_, '_>) -> RawExpect {
         failed: read_bounds(expect, "failed"),
         cancelled: read_bounds(expect, "cancelled"),
         timed_out: read_bounds(expect, "timed_out"),
+        late: read_bounds(expect, "late"),
+        sharing: due::read_sharing(expect),
     })
     .unwrap_or_default()
 }

@@ -14,6 +14,8 @@ use super::Plan;
 mod build;
 mod check;
 mod events;
+mod gangs;
+mod sharing;
 
 use build::build_queues;
 use check::{check_memory, check_pairing, check_reach, circle_problem, never_over};
@@ -49,10 +51,18 @@ pub(crate) fn resolve(raw: &RawPlan, text: &str, problems: &mut Vec<Diagnostic>)
     resolver.check_expect(&raw.expect);
     let events = resolver.find_events();
     resolver.check_strikes();
+    resolver.check_orchestrator();
+    let owners = resolver.find_owners();
+    resolver.check_gangs_last(&targets, &faults);
+    let shares = resolver.find_shares(&owners);
+    let waits = resolver.find_waits();
+    resolver.check_late();
     if !resolver.problems.is_empty() {
         return None;
     }
     let streams = resolver.build_streams(&targets, &links, &faults);
+    let mut queues: Vec<_> = raw.queues.iter().flat_map(build_queues).collect();
+    sharing::add_dues(&mut queues, &owners);
     let plan = Plan {
         name: raw
             .name
@@ -61,23 +71,33 @@ pub(crate) fn resolve(raw: &RawPlan, text: &str, problems: &mut Vec<Diagnostic>)
         description: raw.description.as_ref().map(|text| text.value.clone()),
         seed: raw.seed,
         device: DevicePlan {
-            slots: raw.slots as u32,
-            vram: raw.vram.value,
-            time_slice: Duration::from_nanos(raw.time_slice),
-            recovery: match raw.recovery {
+            slots: raw.device.slots as u32,
+            slot_kinds: match &raw.device.slot_kinds {
+                Some(kinds) => kinds.value.clone(),
+                None => Vec::new(),
+            },
+            orchestrator: raw.device.orchestrator,
+            vram: raw.device.vram.value,
+            time_slice: Duration::from_nanos(raw.device.time_slice),
+            recovery: match raw.device.recovery {
                 "device" => RecoveryMode::Device,
                 _ => RecoveryMode::Queue,
             },
-            standby: raw.standby as u32,
+            standby: raw.device.standby as u32,
             events,
         },
-        queues: raw.queues.iter().flat_map(build_queues).collect(),
+        queues,
         streams,
+        gangs: owners.gangs,
+        clients: owners.clients,
         expect: Expect {
             completed: value(&raw.expect.completed),
             failed: value(&raw.expect.failed),
             cancelled: value(&raw.expect.cancelled),
             timed_out: value(&raw.expect.timed_out),
+            late: value(&raw.expect.late),
+            shares,
+            waits,
         },
     };
     check_memory(&plan, raw, problems);

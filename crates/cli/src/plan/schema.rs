@@ -52,6 +52,7 @@ pub const PLAN: Section = Section {
         may("description", "description = \"What it shows.\""),
         may("seed", "seed = 1"),
         may("device", "[device]"),
+        may("orchestrator", "[orchestrator]"),
         must("queue", "[[queue]]"),
         must("stream", "[[stream]]"),
         may("fault", "[[fault]]"),
@@ -66,11 +67,37 @@ pub const DEVICE: Section = Section {
     title: "[device]",
     keys: &[
         may("slots", "slots = 4"),
+        may("kinds", "kinds = { compute = 4, copy = 2 }"),
         may("vram", "vram = \"64MiB\""),
         may("time_slice", "time_slice = \"2ms\""),
         may("timeout", "timeout = \"500ms\""),
         may("recovery", "recovery = \"queue\""),
         may("standby", "standby = 1"),
+    ],
+};
+
+/// How many slots of each kind a device has.
+pub const KINDS: Section = Section {
+    title: "`kinds` of [device]",
+    keys: &[
+        may("compute", "compute = 4"),
+        may("copy", "copy = 2"),
+        may("render", "render = 2"),
+    ],
+};
+
+/// Who gives the device's slots to its queues.
+pub const ORCHESTRATOR: Section = Section {
+    title: "[orchestrator]",
+    keys: &[
+        may("policy", "policy = \"fair\""),
+        may("slice", "slice = \"2ms\""),
+        may("min_run", "min_run = \"500us\""),
+        may("guarantee", "guarantee = 16"),
+        may("lag", "lag = \"128ms\""),
+        may("preemption", "preemption = true"),
+        may("switch_cost", "switch_cost = \"50us\""),
+        may("patience", "patience = \"500ms\""),
     ],
 };
 
@@ -92,6 +119,11 @@ pub const QUEUE: Section = Section {
         may("strikes_within", "strikes_within = \"10s\""),
         may("after_reset", "after_reset = \"replay\""),
         may("ring", "ring = \"16KiB\""),
+        may("priority", "priority = \"high\""),
+        may("weight", "weight = 100"),
+        may("kinds", "kinds = [\"compute\"]"),
+        may("group", "group = \"pair\""),
+        may("client", "client = \"browser\""),
     ],
 };
 
@@ -107,6 +139,7 @@ pub const STREAM: Section = Section {
         may("every", "every = \"16ms\""),
         may("cost", "cost = \"1..8\""),
         may("timeout", "timeout = \"100ms\""),
+        may("deadline", "deadline = \"16ms\""),
         must("work", "work = \"copy\""),
         may("size", "size = \"4KiB\""),
         may("n", "n = 16"),
@@ -165,13 +198,16 @@ pub const STORM: Section = Section {
     ],
 };
 
-/// Something that happens to the device.
+/// Something that happens to the device, or changes in mid-run.
 pub const EVENT: Section = Section {
     title: "[[event]]",
     keys: &[
         must("kind", "kind = \"unplug\""),
         may("after", "after = 1_000"),
         may("every", "every = 1_000"),
+        may("queue", "queue = \"render\""),
+        may("priority", "priority = \"low\""),
+        may("weight", "weight = 300"),
     ],
 };
 
@@ -183,12 +219,28 @@ pub const EXPECT: Section = Section {
         may("failed", "failed = \"1..20\""),
         may("cancelled", "cancelled = 0"),
         may("timed_out", "timed_out = 1"),
+        may("late", "late = \"..3\""),
+        may("share_error", "share_error = \"2%\""),
+        may("fairness", "fairness = \"98%\""),
+        may("share_of", "share_of = [\"render\"]"),
+        may("longest_wait", "longest_wait = { high = \"5ms\" }"),
     ],
 };
 
 /// All tables.
 pub const SECTIONS: &[&Section] = &[
-    &PLAN, &DEVICE, &QUEUE, &STREAM, &COMMAND, &AFTER, &FAULT, &STORM, &EVENT, &EXPECT,
+    &PLAN,
+    &DEVICE,
+    &KINDS,
+    &ORCHESTRATOR,
+    &QUEUE,
+    &STREAM,
+    &COMMAND,
+    &AFTER,
+    &FAULT,
+    &STORM,
+    &EVENT,
+    &EXPECT,
 ];
 
 /// The commands of a job; `pipeline` stands for four of them.
@@ -230,7 +282,7 @@ pub const FAULTS: &[&str] = &[
 ];
 
 /// The kinds of events.
-pub const EVENTS: &[&str] = &["unplug", "surprise-unplug", "migrate", "reset"];
+pub const EVENTS: &[&str] = &["unplug", "surprise-unplug", "migrate", "reset", "change"];
 
 #[cfg(test)]
 mod tests;

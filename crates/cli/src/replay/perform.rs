@@ -248,7 +248,7 @@ impl<'a> Stage<'a> {
             }
             if self.dumper.is_due_at_half() && index == middle {
                 let busy = self.queues.iter().filter(|queue| !queue.is_empty());
-                self.dumper.dump(Why::Half, "on the way", busy);
+                self.dumper.dump(Why::Half, "on the way", busy, &"");
             }
         }
         if !self.promises.is_empty() {

@@ -6,6 +6,7 @@
 
 mod end;
 mod parts;
+mod seats;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,18 +14,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use ringfence::{BuildError, Pool};
+use ringfence_orchestrator::{Priority, Weight};
 use ringfence_softgpu::driver::{Recoveries, Reset, SoftConfig, SoftDevice};
 use ringfence_softgpu::{ContextId, Gpu, GpuConfig, GpuError, Observer, SlotEvent, SlotEventKind};
 use ringfence_trace::Recorder;
 
 use super::client::{Client, QueueState, StreamState};
 use super::figures::QueueFigures;
+use super::hosted::gang::GangWatch;
+use super::hosted::occupancy::Occupancy;
+use super::hosted::{self, Due, Hosted};
 use super::watch::QueueWatch;
 use super::{tracing, work, Run};
 use crate::args::Sabotage;
 use crate::plan::{self, EventKind, Plan, RecoveryMode};
 pub(super) use end::{in_order_of_queues, Totals};
 pub(super) use parts::{QueueParts, KILLED};
+pub(super) use seats::SeatTotals;
 
 /// The most client threads, however many queues there are.
 const CLIENTS: usize = 8;
@@ -40,6 +46,14 @@ pub(super) enum SetupError {
     Gpu(#[from] GpuError),
     #[error("a queue: {0}")]
     Queue(#[from] BuildError),
+    #[error("the orchestrator: {0}")]
+    Orchestrator(#[from] ringfence_orchestrator::BuildError),
+    #[error("a seat: {0}")]
+    Seat(#[from] ringfence_orchestrator::AddError),
+    #[error("a group: {0}")]
+    Group(#[from] ringfence_orchestrator::GroupError),
+    #[error("cannot write {0}: {1}")]
+    File(String, std::io::Error),
     #[error("threads: {0}")]
     Threads(#[from] std::io::Error),
     #[error("cannot write the trace {0}: {1}")]
@@ -52,6 +66,9 @@ type Watches = RwLock<HashMap<(usize, ContextId), Arc<QueueWatch>>>;
 /// A device that is or was plugged in, with its driver.
 pub(super) struct Plugged {
     pub(super) soft: SoftDevice,
+    pub(super) hosted: Option<Hosted>,
+    /// Of each of its devices, where the host gives out the slots.
+    pub(super) occupancy: Arc<[Occupancy]>,
     watches: Arc<Watches>,
     /// When it was pulled out; 0 if it was not.
     unplugged_at: AtomicU64,
@@ -79,6 +96,12 @@ pub(super) struct Machine<'run> {
     devices: Mutex<Vec<Arc<Plugged>>>,
     /// For each of the plan's queues, the one that takes jobs.
     queues: Vec<Mutex<Arc<QueueParts>>>,
+    /// For each of them, what it is due, and how often that has changed for any.
+    dues: Vec<Mutex<Due>>,
+    changes: AtomicU64,
+    /// For each of them, what seats before the present one had.
+    past_seats: Vec<Mutex<SeatTotals>>,
+    pub(super) gangs: Vec<Arc<GangWatch>>,
     totals: Mutex<Totals>,
     /// Held while something happens to the device: one thing at a time.
     happening: Mutex<()>,
@@ -116,6 +139,18 @@ impl<'run> Machine<'run> {
             pool: Pool::new(WORKERS)?,
             devices: Mutex::default(),
             queues: Vec::new(),
+            dues: plan
+                .queues()
+                .iter()
+                .map(|queue| Mutex::new((queue.due.priority, queue.due.weight)))
+                .collect(),
+            changes: AtomicU64::new(0),
+            past_seats: plan.queues().iter().map(|_| Mutex::default()).collect(),
+            gangs: plan
+                .gangs()
+                .iter()
+                .map(|gang| Arc::new(GangWatch::new(gang.members.len())))
+                .collect(),
             totals: Mutex::default(),
             happening: Mutex::default(),
         };
@@ -124,22 +159,35 @@ impl<'run> Machine<'run> {
             let parts = machine.open(index)?;
             machine.queues.push(Mutex::new(parts));
         }
+        if sabotage != Some(Sabotage::SplitGroups) {
+            machine.make_gangs()?;
+        }
         Ok(machine)
     }
 
     /// Plugs in a fresh device, with what is on standby beside it.
-    fn plug_in(&self) -> Result<(), GpuError> {
+    fn plug_in(&self) -> Result<(), SetupError> {
         let device = self.plan.device();
         let watches: Arc<Watches> = Arc::default();
+        let occupancy: Arc<[Occupancy]> = (0..=device.standby)
+            .map(|_| Occupancy::new(device.slots))
+            .collect();
         let start = |place: usize| {
-            Gpu::start(GpuConfig {
+            let told = Told {
+                place,
+                watches: Arc::clone(&watches),
+                occupancy: Arc::clone(&occupancy),
+                recorder: self.recorder.clone(),
+            };
+            let config = GpuConfig {
                 slots: device.slots,
                 time_slice: device.time_slice,
                 vram_bytes: self.vram,
                 answer_timeout: ANSWERS,
-                observer: Some(observer(place, Arc::clone(&watches), self.recorder.clone())),
+                observer: Some(told.observer()),
                 ..GpuConfig::default()
-            })
+            };
+            Gpu::start(hosted::configure(self.plan, config))
         };
         let standby = (1..=device.standby as usize).map(start);
         let standby = standby.collect::<Result<_, _>>()?;
@@ -151,12 +199,64 @@ impl<'run> Machine<'run> {
             },
             ..SoftConfig::new(start(0)?)
         })?;
+        let hosted = Hosted::start(self.plan, &soft, &self.pool, self.sabotage)?;
         lock(&self.devices).push(Arc::new(Plugged {
             soft,
+            hosted,
+            occupancy,
             watches,
             unplugged_at: AtomicU64::new(0),
         }));
         Ok(())
+    }
+
+    /// The queues of a group get their slots together from now on.
+    fn make_gangs(&self) -> Result<(), SetupError> {
+        for gang in self.plan.gangs() {
+            let members = gang.members.iter();
+            let parts: Vec<_> = members.map(|queue| self.queue(queue.0)).collect();
+            let seats: Vec<_> = parts
+                .iter()
+                .filter_map(|parts| parts.seat.as_ref())
+                .collect();
+            let device = self.device();
+            if let Some(hosted) = device.as_ref().and_then(|device| device.hosted.as_ref()) {
+                hosted.orchestrator.group(&seats)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A queue is due something else from now on, as are those that will replace it.
+    fn change(&self, queue: usize, priority: Option<Priority>, weight: Option<Weight>) {
+        let mut due = lock(&self.dues[queue]);
+        due.0 = priority.unwrap_or(due.0);
+        due.1 = weight.unwrap_or(due.1);
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        if let Some(seat) = &self.queue(queue).seat {
+            // One that has gone will be replaced.
+            let _gone = seat.change(due.0, due.1);
+        }
+    }
+
+    /// How often anybody's due has changed.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// What a queue is due at present.
+    pub(super) fn due(&self, queue: usize) -> Due {
+        *lock(&self.dues[queue])
+    }
+
+    /// All devices that there were.
+    pub(super) fn devices(&self) -> Vec<Arc<Plugged>> {
+        lock(&self.devices).clone()
+    }
+
+    /// The queue that takes the jobs of the plan's queue `index`.
+    pub(super) fn queue(&self, index: usize) -> Arc<QueueParts> {
+        Arc::clone(&lock(&self.queues[index]))
     }
 
     /// The device that is plugged in.
@@ -165,7 +265,7 @@ impl<'run> Machine<'run> {
     }
 
     /// Has something happen to the device.
-    pub(super) fn happen(&self, event: EventKind) -> Result<(), GpuError> {
+    pub(super) fn happen(&self, event: EventKind) -> Result<(), SetupError> {
         let _one = lock(&self.happening);
         let Some(device) = self.device() else {
             return Ok(());
@@ -179,6 +279,16 @@ impl<'run> Machine<'run> {
                 let now = ringfence::monotonic().as_ns().max(1);
                 device.unplugged_at.store(now, Ordering::Release);
                 device.soft.gpu().unplug(event == EventKind::Unplug);
+            }
+            EventKind::Change {
+                first,
+                count,
+                priority,
+                weight,
+            } => {
+                for queue in first.0..first.0 + count {
+                    self.change(queue, priority, weight);
+                }
             }
         }
         Ok(())
@@ -237,22 +347,40 @@ impl<'run> Machine<'run> {
     }
 }
 
-/// Tells each queue's watch what the device does with its jobs.
-fn observer(place: usize, watches: Arc<Watches>, recorder: Option<Arc<Recorder>>) -> Observer {
-    Arc::new(move |event: &SlotEvent| {
-        let watches = watches.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(watch) = watches.get(&(place, event.context)) else {
-            return;
-        };
-        match event.kind {
-            SlotEventKind::JobBegin { value } => watch.begun(value, event.at),
-            SlotEventKind::JobEnd { value } => watch.ended(value, event.at),
-            _ => {}
-        }
-        if let (Some(recorder), Some(context)) = (&recorder, watch.context()) {
-            tracing::record_slot(recorder, event, context);
-        }
-    })
+/// Who is told of what happens on the slots of one device.
+struct Told {
+    place: usize,
+    watches: Arc<Watches>,
+    occupancy: Arc<[Occupancy]>,
+    recorder: Option<Arc<Recorder>>,
+}
+
+impl Told {
+    /// Tells each queue's watch what the device does with its jobs, and where it is.
+    fn observer(self) -> Observer {
+        Arc::new(move |event: &SlotEvent| {
+            let cut = self.occupancy[self.place].note(event);
+            let watches = self.watches.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(watch) = watches.get(&(self.place, event.context)) else {
+                return;
+            };
+            let residence = watch.residence.as_ref();
+            match (event.kind, residence) {
+                (SlotEventKind::JobBegin { value }, _) => watch.begun(value, event.at),
+                (SlotEventKind::JobEnd { value }, _) => watch.ended(value, event.at),
+                (SlotEventKind::Resident { .. }, Some(residence)) => {
+                    residence.moved(true, event.slot, event.at);
+                }
+                (SlotEventKind::Left, Some(residence)) => {
+                    residence.moved(false, event.slot, event.at);
+                }
+                _ => {}
+            }
+            if let (Some(recorder), Some(context)) = (&self.recorder, watch.context()) {
+                tracing::record_slot(recorder, event, context, cut && residence.is_some());
+            }
+        })
+    }
 }
 
 /// The most jobs of a queue that are submitted and not looked at.

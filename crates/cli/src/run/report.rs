@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What a run says at its end.
 
+pub(super) mod hosting;
 mod trouble;
 
 use std::fmt;
@@ -11,10 +12,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::figures::{QueueFigures, Spread};
+use super::hosted::shares::Window;
 use super::machine::Totals;
 use super::watch::Ending;
 use super::{Run, Violations};
 use crate::plan::Plan;
+use hosting::{Deadlines, Hosting};
 use trouble::Trouble;
 
 /// Queues in the table before the rest is put in one line.
@@ -28,6 +31,8 @@ struct Jobs {
     failed: u64,
     cancelled: u64,
     timed_out: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadlines: Option<Deadlines>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -79,6 +84,8 @@ pub(super) struct Report {
     #[serde(flatten)]
     trouble: Trouble,
     queues: Vec<QueueReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orchestrator: Option<Hosting>,
     /// Jobs of the plan, where somebody ended the run before they were over.
     #[serde(skip)]
     interrupted: Option<u64>,
@@ -93,6 +100,7 @@ pub(super) struct Counts {
     data: Data,
     interrupted: bool,
     trouble: Trouble,
+    hosting: Option<Hosting>,
 }
 
 impl Jobs {
@@ -108,6 +116,11 @@ impl Jobs {
             ("failed", expect.failed, self.failed),
             ("cancelled", expect.cancelled, self.cancelled),
             ("timed out", expect.timed_out, self.timed_out),
+            (
+                "late",
+                expect.late,
+                self.deadlines.map_or(0, |seen| seen.late),
+            ),
         ];
         expected.into_iter().filter_map(|(word, bounds, count)| {
             let bounds = bounds.filter(|bounds| !bounds.contains(count))?;
@@ -127,7 +140,8 @@ impl Counts {
         !self.interrupted && self.jobs.surprises(plan).next().is_some()
     }
 
-    pub(super) fn take(run: &Run<'_>) -> Self {
+    /// What the run has counted. `window` is what was seen of shares.
+    pub(super) fn take(run: &Run<'_>, window: Option<&Window>, elapsed: Duration) -> Self {
         let submitted = run.submitted.load(Ordering::Relaxed);
         Self {
             jobs: Jobs {
@@ -136,6 +150,7 @@ impl Counts {
                 failed: run.ending(Ending::Failed),
                 cancelled: run.ending(Ending::Cancelled),
                 timed_out: run.ending(Ending::TimedOut),
+                deadlines: Deadlines::take(run),
             },
             fences: Fences::default(),
             data: Data {
@@ -144,11 +159,15 @@ impl Counts {
             },
             interrupted: run.interrupted.load(Ordering::Relaxed),
             trouble: Trouble::take(run),
+            hosting: Hosting::take(run, window, elapsed),
         }
     }
 
-    /// Adds what the queues say at their end.
-    pub(super) fn add(&mut self, totals: &Totals) {
+    /// Adds what the queues say at their end; notes what did not hold of the slots.
+    pub(super) fn add(&mut self, plan: &Plan, totals: &Totals, violations: &mut Violations) {
+        if let Some(hosting) = self.hosting.as_ref().filter(|_| !self.interrupted) {
+            hosting.judge(plan, totals, violations);
+        }
         self.fences = Fences {
             armed: totals.armed,
             signalled: totals.signalled,
@@ -194,6 +213,7 @@ impl Report {
             leaks,
             trouble: counts.trouble,
             queues: queues.collect(),
+            orchestrator: counts.hosting,
             interrupted: counts.interrupted.then(|| plan.jobs()),
             violations,
         };
@@ -295,7 +315,7 @@ impl fmt::Display for Verdict<'_> {
 }
 
 /// Nanoseconds with a unit, in at most six characters.
-struct Short(u64);
+pub(super) struct Short(pub(super) u64);
 
 impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -349,6 +369,9 @@ impl fmt::Display for Report {
         if let Some(hidden) = self.queues.len().checked_sub(SHOWN).filter(|&n| n > 0) {
             writeln!(f, "... and {hidden} more queues")?;
         }
+        if let Some(hosting) = &self.orchestrator {
+            write!(f, "{hosting}")?;
+        }
         let jobs = self.jobs;
         writeln!(
             f,
@@ -367,6 +390,9 @@ impl fmt::Display for Report {
             "{} results checked, {} wrong",
             self.data.checked, self.data.errors
         )?;
+        if let Some(deadlines) = jobs.deadlines {
+            write!(f, "{deadlines}")?;
+        }
         write!(f, "{}", self.trouble)?;
         writeln!(f, "{}", Verdict(self))
     }

@@ -85,8 +85,9 @@ pub(super) fn record_dependency(recorder: &Recorder, at: u64, job: (u64, u64), o
     recorder.record_at(at, kind);
 }
 
-/// Records what happened on a slot. `context` is the fence context of the queue on it.
-pub(super) fn record_slot(recorder: &Recorder, event: &SlotEvent, context: u64) {
+/// Records what happened on a slot. `context` is the fence context of the queue on it; `cut` says
+/// that it was taken away in the middle of a job.
+pub(super) fn record_slot(recorder: &Recorder, event: &SlotEvent, context: u64, cut: bool) {
     let slot = SlotId(event.slot);
     let begin = |seqno| Traced::SliceBegin {
         slot,
@@ -103,7 +104,17 @@ pub(super) fn record_slot(recorder: &Recorder, event: &SlotEvent, context: u64) 
             recorder.record_at(event.at, Traced::SliceEnd { slot });
             recorder.record_at(event.at, begin(None));
         }
-        SlotEventKind::Left => _ = recorder.record_at(event.at, Traced::SliceEnd { slot }),
+        SlotEventKind::Left => {
+            recorder.record_at(event.at, Traced::SliceEnd { slot });
+            if cut {
+                let preempt = Traced::Instant {
+                    place: Place::Slot(slot),
+                    what: InstantKind::Preempt,
+                    job: None,
+                };
+                recorder.record_at(event.at, preempt);
+            }
+        }
         SlotEventKind::Fault(_) => {
             let fault = Traced::Instant {
                 place: Place::Slot(slot),
@@ -112,6 +123,14 @@ pub(super) fn record_slot(recorder: &Recorder, event: &SlotEvent, context: u64) 
             };
             recorder.record_at(event.at, fault);
         }
+    }
+}
+
+/// What a slot is called: with its kind, where the plan says what it is for.
+pub(super) fn slot_name(plan: &Plan, slot: u32) -> String {
+    match plan.device().slot_kinds.get(slot as usize) {
+        Some(kind) => format!("slot {slot} {kind:?}").to_lowercase(),
+        None => format!("slot {slot}"),
     }
 }
 
@@ -140,12 +159,16 @@ pub(super) fn write(
                     context,
                     device: "soft".to_owned(),
                     ring: queue.name.clone(),
-                    client_id: 0,
+                    // 0 is nobody's, as in the kernel's events.
+                    client_id: plan
+                        .device()
+                        .orchestrator
+                        .map_or(0, |_| queue.due.client as u64 + 1),
                 })
                 .collect(),
             slots: (0..plan.device().slots)
                 .map(|slot| SlotTrack {
-                    name: format!("slot {slot}"),
+                    name: slot_name(plan, slot),
                 })
                 .collect(),
         },

@@ -11,6 +11,7 @@ use std::thread::Thread;
 use ringfence::{Event, EventKind, Observer, Outcome};
 use ringfence_trace::Recorder;
 
+use super::hosted::gang::Residence;
 use super::tracing;
 use crate::args::Sabotage;
 
@@ -95,6 +96,10 @@ pub(super) struct QueueWatch {
     pub(super) stray: AtomicU64,
     /// Jobs queued, run and done so far, for the trace.
     counts: [AtomicU64; 3],
+    /// How often it has run out of work.
+    idles: AtomicU64,
+    /// Where its context is, where the host gives out the slots.
+    pub(super) residence: Option<Residence>,
     context: OnceLock<u64>,
     client: OnceLock<Thread>,
     recorder: Option<Arc<Recorder>>,
@@ -105,6 +110,7 @@ impl QueueWatch {
     /// For a queue of which at most `in_flight` jobs are submitted and not looked at.
     pub(super) fn new(
         in_flight: usize,
+        residence: Option<Residence>,
         recorder: Option<Arc<Recorder>>,
         sabotage: Option<Sabotage>,
     ) -> Self {
@@ -116,6 +122,8 @@ impl QueueWatch {
             out_of_order: AtomicU64::new(0),
             stray: AtomicU64::new(0),
             counts: Default::default(),
+            idles: AtomicU64::new(0),
+            residence,
             context: OnceLock::new(),
             client: OnceLock::new(),
             recorder,
@@ -131,6 +139,14 @@ impl QueueWatch {
     /// The queue's fence context.
     pub(super) fn context(&self) -> Option<u64> {
         self.context.get().copied()
+    }
+
+    /// Whether it has jobs that are not over, and how often it has run out of them.
+    pub(super) fn work(&self) -> (bool, u64) {
+        let [queued, _, done] = &self.counts;
+        let done = done.load(Ordering::Acquire);
+        let has_work = queued.load(Ordering::Acquire) > done;
+        (has_work, self.idles.load(Ordering::Acquire))
     }
 
     /// Says which thread to wake when a job is over.
@@ -235,7 +251,15 @@ impl QueueWatch {
             _ => None,
         };
         if let Some(counter) = counter {
-            counter.fetch_add(1, Ordering::Relaxed);
+            counter.fetch_add(1, Ordering::AcqRel);
+        }
+        match (event.kind, &self.residence) {
+            (EventKind::Run { .. }, Some(residence)) => residence.runs(),
+            (EventKind::Done { .. }, _) => {
+                let idle = done.load(Ordering::Acquire) >= queued.load(Ordering::Acquire);
+                self.idles.fetch_add(u64::from(idle), Ordering::AcqRel);
+            }
+            _ => {}
         }
         if let Some(recorder) = &self.recorder {
             let [queued, run, done] = [queued, run, done].map(|c| c.load(Ordering::Relaxed));

@@ -12,7 +12,7 @@
 //! slot once more.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use ringfence_orchestrator::{
     AddError, Binding, Client, Kinds, Orchestrator, Preemption, Seat, SeatConfig, SlotDevice,
@@ -20,6 +20,7 @@ use ringfence_orchestrator::{
 };
 
 use super::ring::ContextRing;
+use super::space::SoftContext;
 use super::station::Station;
 use super::{SoftDevice, SoftDriver};
 use crate::slots::{Loss, Scheduling, Stay};
@@ -35,7 +36,9 @@ pub struct SoftSlots {
 
 /// What the orchestrator keeps of a context, and who hears what becomes of it on the slots.
 pub struct SoftSeat {
-    ring: Arc<ContextRing>,
+    context: Arc<SoftContext>,
+    /// Not to be kept: what is in it keeps the queue, which keeps the seat.
+    ring: Weak<ContextRing>,
     /// Its handle at the orchestrator: set before its queue is built.
     seat: OnceLock<WeakSeat<SoftSlots>>,
     /// What is to be answered.
@@ -113,7 +116,8 @@ impl SoftDevice {
         driver: &SoftDriver,
     ) -> Result<Seat<SoftSlots>, AddError> {
         let context = Arc::new(SoftSeat {
-            ring: Arc::clone(&driver.ring),
+            context: Arc::clone(&driver.ring.context),
+            ring: Arc::downgrade(&driver.ring),
             seat: OnceLock::new(),
             owed: Mutex::default(),
             resident: AtomicBool::new(false),
@@ -149,7 +153,7 @@ impl SlotDevice for SoftSlots {
             owed.binding = Some(binding);
         }
         let answer = Arc::clone(context) as Arc<dyn SlotAnswer>;
-        let asked = context.ring.context.bind(slot.number().into(), answer);
+        let asked = context.context.bind(slot.number().into(), answer);
         if let Err(error) = asked {
             // Then nobody answers.
             context.bound(Err(error));
@@ -159,7 +163,7 @@ impl SlotDevice for SoftSlots {
     fn vacate(&self, _slot: SlotId, context: &Arc<SoftSeat>, vacating: Vacating) {
         lock(&context.owed).vacating = Some(vacating);
         let answer = Arc::clone(context) as Arc<dyn SlotAnswer>;
-        if let Err(error) = context.ring.context.vacate(answer) {
+        if let Err(error) = context.context.vacate(answer) {
             context.vacated(Err(error));
         }
     }
@@ -210,6 +214,12 @@ impl SlotAnswer for SoftSeat {
             return;
         }
         binding.failed();
+        if matches!(result, Err(GpuError::Gone)) {
+            // Nobody may have said so, and a queue without jobs on the hardware is not asked about any.
+            if let Some(ring) = self.ring.upgrade() {
+                ring.call_recovery();
+            }
+        }
         // A recovery that was through before this came does not say so again.
         if self.readied.load(Ordering::Acquire) != readied {
             if let Some(seat) = self.seat() {

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::due::{read_priority, read_weight};
 use super::{RawEvent, RawFault, MAX_JOBS, MS, S, US};
 use crate::plan::diagnostic::Diagnostic;
 use crate::plan::model::{FaultKind, FaultRule};
@@ -69,6 +70,9 @@ pub(super) fn read_event(event: &mut Reader<'_, '_>) -> RawEvent {
         kind: event.choice("kind", schema::EVENTS),
         after: event.quantity("after", Kind::Count, 0..=MAX_JOBS - 1),
         every: event.quantity("every", Kind::Count, 1..=MAX_JOBS),
+        queue: event.text("queue"),
+        priority: read_priority(event),
+        weight: read_weight(event),
     };
     if event.get("after").is_none() && event.get("every").is_none() {
         event.problem(
@@ -77,7 +81,36 @@ pub(super) fn read_event(event: &mut Reader<'_, '_>) -> RawEvent {
                 .write("after = 1_000"),
         );
     }
+    check_change(event, &read);
     read
+}
+
+/// What a change says, and nothing else does.
+fn check_change(event: &mut Reader<'_, '_>, read: &RawEvent) {
+    let Some(kind) = &read.kind else { return };
+    let given: Vec<&str> = ["queue", "priority", "weight"]
+        .into_iter()
+        .filter(|key| event.get(key).is_some())
+        .collect();
+    if kind.value != "change" {
+        for key in given {
+            only_with(event, key, &event.key_span(key), &[kind.value], &["change"]);
+        }
+        return;
+    }
+    let missing = match (given.contains(&"queue"), given.len()) {
+        (false, _) => (
+            "this change does not say of which queue",
+            "queue = \"render\"",
+        ),
+        (true, 1) => ("this change changes nothing", "priority = \"low\""),
+        _ => return,
+    };
+    event.problem(
+        Diagnostic::new(kind.span.clone(), missing.0)
+            .expected("`queue`, and `priority`, `weight` or both")
+            .write(missing.1),
+    );
 }
 
 /// The faults of these kinds, with what else the table says of them.

@@ -125,6 +125,9 @@ pub(super) fn read(stream: &mut Reader<'_, '_>) -> RawStream {
         every: stream
             .quantity("every", Kind::Duration, US..=60 * S)
             .map(|every| every.value),
+        deadline: stream
+            .quantity("deadline", Kind::Duration, US..=60 * S)
+            .map(|time| time.value),
         cost: read_cost(stream).unwrap_or(At::new(1..=1, nowhere)),
         work,
         after: read_after(stream),

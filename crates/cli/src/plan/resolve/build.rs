@@ -33,6 +33,7 @@ impl Resolver<'_> {
                     in_flight: stream.in_flight as u32,
                     timeout: stream.timeout.map(Duration::from_nanos),
                     every: stream.every.map(Duration::from_nanos),
+                    deadline: stream.deadline.map(Duration::from_nanos),
                     dependencies: self.dependencies(group, at, index, links),
                     faults: Vec::new(),
                     cost: Spread::new(&stream.cost.value, 1),
@@ -122,5 +123,6 @@ pub(super) fn build_queues(queue: &RawQueue) -> impl Iterator<Item = QueuePlan> 
             _ => AfterReset::Replay,
         },
         ring: queue.ring,
+        due: super::sharing::due(&queue.due),
     })
 }

@@ -164,15 +164,15 @@ pub(super) fn circle_problem<'a>(
 /// Whether the rings and the jobs in flight fit into video memory.
 pub(super) fn check_memory(plan: &Plan, raw: &RawPlan, problems: &mut Vec<Diagnostic>) {
     let needed = plan.memory();
-    if needed <= raw.vram.value {
+    if needed <= raw.device.vram.value {
         return;
     }
     let megabytes = needed.div_ceil(1 << 20);
     let message = format!(
         "rings and jobs in flight need {megabytes}MiB, but the device has {}",
-        Kind::Size.show(raw.vram.value)
+        Kind::Size.show(raw.device.vram.value)
     );
-    let problem = Diagnostic::new(raw.vram.span.clone(), message);
+    let problem = Diagnostic::new(raw.device.vram.span.clone(), message);
     problems.push(if megabytes <= 4096 {
         problem.write(format!("[device] vram = \"{megabytes}MiB\""))
     } else {

@@ -37,18 +37,23 @@ impl Resolver<'_> {
                 );
                 continue;
             }
+            let kind_of = match kind.value {
+                "change" => self.find_change(event),
+                word => Some(event_kind(word)),
+            };
+            let Some(kind_of) = kind_of else { continue };
             let plan = EventPlan {
-                kind: event_kind(kind.value),
+                kind: kind_of,
                 after: first,
                 every,
             };
             if plan.kind == EventKind::Migrate {
                 let again = every.map_or(0, |every| (jobs - 1 - first) / every.max(1));
                 moves += 1 + again;
-                if moves > self.raw.standby {
+                if moves > self.raw.device.standby {
                     let message = format!(
                         "everything moves {moves} times by here, and the device has {} on standby",
-                        self.raw.standby
+                        self.raw.device.standby
                     );
                     self.problems.push(
                         Diagnostic::new(kind.span.clone(), message)

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Section, AFTER, COMMAND, DEVICE, EVENT, EXPECT, FAULT, PLAN, QUEUE, SECTIONS, STORM, STREAM,
+    Section, AFTER, COMMAND, DEVICE, EVENT, EXPECT, FAULT, KINDS, ORCHESTRATOR, PLAN, QUEUE,
+    SECTIONS, STORM, STREAM,
 };
 
 const DOCUMENT: &str = include_str!("../../../../../docs/plans.md");
@@ -41,9 +42,11 @@ fn keys(section: &Section) -> BTreeSet<String> {
 
 #[test]
 fn the_document_has_every_key_and_no_other() {
-    let sections: [(&Section, &str, &str); 10] = [
+    let sections: [(&Section, &str, &str); 12] = [
         (&PLAN, "## The plan", "key"),
         (&DEVICE, "## `[device]`", "key"),
+        (&KINDS, "## `[device]`", "key of `kinds`"),
+        (&ORCHESTRATOR, "## `[orchestrator]`", "key"),
         (&QUEUE, "## `[[queue]]`", "key"),
         (&STREAM, "## `[[stream]]`", "key"),
         (&COMMAND, "### Work", "key of a command"),
@@ -93,15 +96,34 @@ fn the_examples_can_be_written_into_a_plan() {
         }
     };
     for key in DEVICE.keys {
-        try_plan(format!("{base}[device]\n{}\n", key.example));
+        let with = match key.name {
+            "kinds" => "[orchestrator]\n",
+            _ => "",
+        };
+        try_plan(format!("{base}{with}[device]\n{}\n", key.example));
+    }
+    for key in KINDS.keys {
+        try_plan(format!(
+            "{base}[orchestrator]\n[device]\nkinds = {{ {} }}\n",
+            key.example
+        ));
+    }
+    for key in ORCHESTRATOR.keys {
+        try_plan(format!("{base}[orchestrator]\n{}\n", key.example));
     }
     for key in QUEUE.keys.iter().filter(|key| key.name != "name") {
         let with = match key.name {
-            "strikes_within" => "strikes = 2\n",
+            "strikes_within" => "strikes = 2\n".to_owned(),
+            // One other at least is of the same group.
+            "group" => format!("{0}\n[[queue]]\nname = \"another\"\n", key.example),
+            _ => String::new(),
+        };
+        let orchestrator = match key.name {
+            "priority" | "weight" | "kinds" | "group" | "client" => "[orchestrator]\n",
             _ => "",
         };
         try_plan(format!(
-            "{base}[[queue]]\nname = \"other\"\n{with}{}\n",
+            "{base}{orchestrator}[[queue]]\nname = \"other\"\n{with}{}\n",
             key.example
         ));
     }
@@ -117,12 +139,35 @@ fn the_examples_can_be_written_into_a_plan() {
         let storm = format!("[[storm]]\n{stream}\n{probability}\n{}\n", key.example);
         try_plan(format!("{base}{storm}"));
     }
-    for key in &EVENT.keys[1..] {
+    for key in &EVENT.keys[1..3] {
         let when = key.example.replace("1_000", "500");
         let event = format!("[[event]]\n{}\n{when}\n", EVENT.keys[0].example);
         try_plan(format!("{base}{event}"));
     }
+    let [queue, priority, weight] = [3, 4, 5].map(|at| EVENT.keys[at].example);
+    for changes in [priority, weight] {
+        let event = format!("[[event]]\nkind = \"change\"\nafter = 5\n{queue}\n{changes}\n");
+        try_plan(format!("{base}[orchestrator]\n{event}"));
+    }
     for key in EXPECT.keys {
-        try_plan(format!("{base}[expect]\n{}\n", key.example));
+        let with = match key.name {
+            "share_of" => "share_error = \"2%\"\n",
+            _ => "",
+        };
+        let orchestrator = match key.name {
+            "share_error" | "fairness" | "share_of" | "longest_wait" => {
+                "[orchestrator]\n[[queue]]\nname = \"watched\"\npriority = \"high\"\n"
+            }
+            "late" => "[[stream]]\nname = \"b\"\nqueue = \"render\"\njobs = 9\nwork = \"copy\"\ndeadline = \"9ms\"\n",
+            _ => "",
+        };
+        let shares = match key.name {
+            "share_error" | "fairness" => "share_of = [\"render\"]\n",
+            _ => "",
+        };
+        try_plan(format!(
+            "{base}{orchestrator}[expect]\n{with}{shares}{}\n",
+            key.example
+        ));
     }
 }

@@ -67,6 +67,10 @@ impl Client<'_> {
                     done.fetch_max(seen.done, Ordering::Relaxed);
                 }
                 let runs_on_error = queue.runs_on_error();
+                if let Some(deadline) = stream.plan.deadline {
+                    let took = seen.done.saturating_sub(seen.queued);
+                    self.run.count_deadline(deadline, took);
+                }
                 check_outcome(&seen, &job, status, queue.plan, runs_on_error, &mut wrong);
                 self.run.count_checked();
                 if !read || !data_is_right(&seen, &job, status, &words) {

@@ -24,6 +24,11 @@ pub(in crate::run) struct Totals {
     pub(in crate::run) signalled: u64,
     pub(in crate::run) out_of_order: u64,
     pub(in crate::run) banned: u64,
+    /// Jobs that were run while their context was on no slot, or one of their group's was not, and
+    /// stays on slots of a wrong kind.
+    pub(in crate::run) off: u64,
+    pub(in crate::run) parted: u64,
+    pub(in crate::run) astray: u64,
     /// Room taken, and neither given back nor used for a job that is over.
     entries: u64,
     /// What every payload of a queue holds.
@@ -59,6 +64,11 @@ impl Machine<'_> {
         totals.armed += stats.armed;
         totals.signalled += parts.watch.signalled.load(Ordering::Relaxed);
         totals.out_of_order += parts.watch.out_of_order.load(Ordering::Relaxed);
+        if let Some(residence) = &parts.watch.residence {
+            totals.off += residence.off.load(Ordering::Relaxed);
+            totals.parted += residence.parted.load(Ordering::Relaxed);
+            totals.astray += residence.astray.load(Ordering::Relaxed);
+        }
         totals.banned += u64::from(parts.is_banned());
         totals.entries += stats.prepared.saturating_sub(stats.released + stats.reaped);
         totals.held.retain(|held| Arc::strong_count(held) > 1);
@@ -93,7 +103,7 @@ impl Machine<'_> {
                 let name = parts.queue.name();
                 note("leaks", format!("{name} does not close"));
                 let queues = queues.iter().map(|parts| &parts.queue);
-                dumper.dump(Why::Stuck, format!("{name} does not close"), queues);
+                dumper.dump(Why::Stuck, format!("{name} does not close"), queues, &"");
                 // Nothing that comes will be faster.
                 break;
             }

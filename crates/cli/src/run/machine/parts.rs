@@ -3,13 +3,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use ringfence::{Ban, ClosePolicy, Errno, OnDependencyError, Queue, Rest, Standing};
-use ringfence_softgpu::driver::{SoftBuffer, SoftContext, SoftDriver};
+use ringfence_orchestrator::Seat;
+use ringfence_softgpu::driver::{SoftBuffer, SoftContext, SoftDriver, SoftSlots};
 use ringfence_softgpu::Permissions;
 
 use super::{in_flight, lock, streams_of, Machine, Plugged, SetupError};
 use crate::plan::{self, AfterReset, CloseMode, QueuePlan};
+use crate::run::hosted::gang::Residence;
 use crate::run::watch::QueueWatch;
 
 /// What the fences of a queue say that its client has killed.
@@ -28,6 +31,8 @@ pub(in crate::run) struct Memory {
 /// its queue was killed may be on the hardware still, and must not write to what others own.
 pub(in crate::run) struct QueueParts {
     pub(in crate::run) queue: Queue<SoftDriver>,
+    /// Its seat, where the host gives out the slots.
+    pub(in crate::run) seat: Option<Seat<SoftSlots>>,
     pub(in crate::run) context: Arc<SoftContext>,
     pub(in crate::run) watch: Arc<QueueWatch>,
     pub(in crate::run) device: Arc<Plugged>,
@@ -79,6 +84,13 @@ impl QueueParts {
         stamped(&self.closed_at)
     }
 
+    /// How long its context has executed, on all devices, in nanoseconds.
+    pub(in crate::run) fn busy(&self) -> u64 {
+        let homes = self.context.homes().iter();
+        let busy: Duration = homes.map(ringfence_softgpu::Context::busy).sum();
+        u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// What was done to it, for messages.
     pub(in crate::run) fn fate(&self) -> String {
         format!(
@@ -103,10 +115,14 @@ impl Machine<'_> {
         };
         let watch = Arc::new(QueueWatch::new(
             in_flight(self.plan, index),
+            self.residence(index),
             self.recorder.clone(),
             self.sabotage,
         ));
-        let context = device.soft.create_context(self.rings[index])?;
+        let context = match plan.due.kinds[..] {
+            [kind] => device.soft.create_context_for(kind, self.rings[index])?,
+            _ => device.soft.create_context(self.rings[index])?,
+        };
         let homes = context.homes();
         let first = device.soft.gpus().len() - homes.len();
         {
@@ -127,7 +143,15 @@ impl Machine<'_> {
                 AfterReset::Replay => Rest::Replay,
                 AfterReset::Cancel => Rest::Cancel,
             });
-        let builder = builder(plan).observer(Arc::clone(&watch) as Arc<dyn ringfence::Observer>);
+        let seat = match &device.hosted {
+            Some(hosted) => Some(hosted.seat(&device.soft, plan, self.due(index), &driver)?),
+            None => None,
+        };
+        let mut builder =
+            builder(plan).observer(Arc::clone(&watch) as Arc<dyn ringfence::Observer>);
+        if let Some(seat) = &seat {
+            builder = builder.gate(seat.gate());
+        }
         let queue = device.soft.build(builder, &self.pool, driver)?;
         watch.set_context(queue.context());
         lock(&self.totals).contexts.push((index, queue.context()));
@@ -139,6 +163,7 @@ impl Machine<'_> {
         let memories = memories.collect::<Result<_, SetupError>>()?;
         Ok(Arc::new(QueueParts {
             queue,
+            seat,
             context,
             watch,
             device,
@@ -151,11 +176,28 @@ impl Machine<'_> {
         }))
     }
 
+    /// Where the plan's queue `index` may be; `None` where the firmware gives out the slots.
+    fn residence(&self, index: usize) -> Option<Residence> {
+        let device = self.plan.device();
+        device.orchestrator.as_ref()?;
+        let due = &self.plan.queues()[index].due;
+        let kinds = &device.slot_kinds;
+        let may = |slot: &u32| {
+            let kind = kinds.get(*slot as usize).copied().unwrap_or_default();
+            due.kinds.is_empty() || due.kinds.contains(&kind)
+        };
+        let slots = (0..device.slots).filter(may);
+        let slots = slots.fold(0, |mask, slot| mask | 1_u64 << slot);
+        let gang = due.gang.map(|gang| Arc::clone(&self.gangs[gang]));
+        Some(Residence::new(gang, slots))
+    }
+
     /// Replaces the queue that takes the jobs of the plan's queue `index`. `None` if there is no
     /// room for another one yet, or the device has just gone.
     pub(in crate::run) fn replace(&self, index: usize) -> Option<Arc<QueueParts>> {
         let parts = self.open(index).ok()?;
-        *lock(&self.queues[index]) = Arc::clone(&parts);
+        let old = std::mem::replace(&mut *lock(&self.queues[index]), Arc::clone(&parts));
+        self.keep_seat(index, &old);
         Some(parts)
     }
 }
