@@ -50,7 +50,7 @@ pub use orchestrator::{
     AddError, Config, ConfigError, GroupError, Orchestrator, Preemption, Refused, SeatView,
     Violation, Whereabouts,
 };
-pub use policy::{Account, Fair, FairConfig, Field, Fifo, Policy};
+pub use policy::{Account, Fair, FairConfig, Field, Fifo, Policy, Rival, Stage};
 pub use priority::{Priority, Weight};
 pub use ringfence_core::{GateReport, Out};
 pub use seat::{Seat, SeatConfig, SeatId, SeatStats};

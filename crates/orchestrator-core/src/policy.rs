@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Who goes first, and who makes way: the trait, and what a policy is told.
 
+mod bound;
 mod fair;
 mod fifo;
 
 use ringfence_core::Time;
 
+pub use bound::{Rival, Stage};
 pub use fair::{Fair, FairConfig};
 pub use fifo::Fifo;
 

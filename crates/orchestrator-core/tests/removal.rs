@@ -49,10 +49,18 @@ fn goes(mut core: Core, seat: SeatId) {
     assert!(core.is_empty());
 }
 
+/// What the host says of a queue that has ended.
+const LAST_WORD: GateReport = GateReport {
+    version: u64::MAX,
+    wants: false,
+    out: Out::Nothing,
+};
+
 #[test]
 fn a_queue_that_ended_need_not_say_that_it_is_quiet() {
     // Its last report was of an open gate, and it will make no other one.
     let (mut core, seat) = running();
+    core.report(seat, LAST_WORD, NOW).unwrap();
     core.remove(seat, NOW).unwrap();
     assert_eq!(core.next(NOW), Some(Effect::Yield { seat }));
     core.yielded(seat, report(2, true, Out::Inside), NOW)
@@ -74,8 +82,26 @@ fn a_queue_may_end_between_yielding_and_saying_that_it_is_quiet() {
     assert_eq!(first, seat);
     core.yielded(seat, report(3, true, Out::Inside), NOW)
         .unwrap();
+    core.report(seat, LAST_WORD, NOW).unwrap();
     core.remove(seat, NOW).unwrap();
     core.check_invariants().unwrap();
     let vacate = core.next(NOW);
     assert!(matches!(vacate, Some(Effect::Vacate { .. })), "{vacate:?}");
+}
+
+#[test]
+fn who_is_removed_finishes_what_it_has_out() {
+    let (mut core, seat) = running();
+    core.remove(seat, NOW).unwrap();
+    assert_eq!(core.next(NOW), Some(Effect::Yield { seat }));
+    core.yielded(seat, report(3, true, Out::Inside), NOW)
+        .unwrap();
+    let next = core.next(NOW);
+    assert!(
+        matches!(next, None | Some(Effect::ArmTimer { .. })),
+        "{next:?}"
+    );
+    core.report(seat, report(4, true, Out::OnHardware), NOW)
+        .unwrap();
+    goes(core, seat);
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use arrayvec::ArrayVec;
 use ringfence::executor::{Place, Rest, Runnable};
 use ringfence::irq::{IrqLock, IrqLockGuard};
-use ringfence::{monotonic, Executor, Time};
+use ringfence::{monotonic, Executor, GateReport, Out, Time};
 use ringfence_orchestrator_core::{self as core, Effect, SeatId, SeatView};
 
 use crate::client::Client;
@@ -165,8 +165,16 @@ impl<V: SlotDevice> Shared<V> {
 
     /// A seat's queue has ended, or there never will be one.
     pub(crate) fn remove(&self, seat: SeatId) {
+        let last_word = GateReport {
+            version: u64::MAX,
+            wants: false,
+            out: Out::Nothing,
+        };
         // Refused if it was removed before.
-        let _twice = self.event(|core, now| core.remove(seat, now));
+        let _twice = self.event(|core, now| {
+            core.report(seat, last_word, now)?;
+            core.remove(seat, now)
+        });
     }
 
     /// Drops what is left of seats that have gone. Only on threads that may sleep.

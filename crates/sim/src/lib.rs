@@ -11,6 +11,8 @@
 //!
 //! The decisions of an orchestrator are judged likewise, in [`orchestrator`].
 //!
+//! [`slots`] has many queues share few hardware slots.
+//!
 //! ```
 //! use ringfence_sim::{run, Judges, Plan};
 //!
@@ -30,6 +32,7 @@ pub mod orchestrator;
 mod prng;
 mod shrink;
 mod simulator;
+pub mod slots;
 mod swarm;
 mod world;
 

@@ -42,7 +42,7 @@ where
             return Err(Refused::NotOwed);
         }
         found.yielded = true;
-        if report.version == found.version && !found.removing {
+        if report.version == found.version {
             // It has not changed what it wants since it was opened, or it never was.
             found.out = report.out;
         }
@@ -54,12 +54,13 @@ where
 
     fn take_report(&mut self, at: u32, report: GateReport, now: Time) {
         let seat = self.seats.at_mut(at);
-        if report.version <= seat.version || seat.removing {
+        if report.version <= seat.version {
             return;
         }
         seat.version = report.version;
         seat.out = report.out;
-        self.set_wants(at, report.wants, now);
+        let wants = report.wants && !seat.removing;
+        self.set_wants(at, wants, now);
         self.look_if_busy(at, now);
         self.look_if_quiet(at, now);
     }
@@ -129,7 +130,7 @@ where
 
     /// If a seat's queue has yielded and has nothing out any more that must be waited for, the seat is
     /// quiet.
-    pub(super) fn look_if_quiet(&mut self, at: u32, now: Time) {
+    fn look_if_quiet(&mut self, at: u32, now: Time) {
         let seat = self.seats.at(at);
         let quiet = match seat.out {
             Out::Nothing => true,

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use ringfence_core::{Out, Time};
+use ringfence_core::Time;
 
 use super::fit::{Have, Need};
 use super::{Orchestrator, Refused};
@@ -189,10 +189,10 @@ where
         Ok(())
     }
 
-    /// Removes a seat whose queue has ended: no driver callback of it is out, nor will be. It leaves
-    /// its slot, with all of its group, which comes back without it;
-    /// [`Effect::Gone`](crate::Effect::Gone) says when nothing about it is outstanding. What its queue
-    /// says from now on is ignored.
+    /// Removes a seat. It leaves its slot, with all of its group, which comes back without it;
+    /// [`Effect::Gone`](crate::Effect::Gone) says when nothing about it is outstanding. Until then what
+    /// its queue has out is waited for: of one that has ended, and will say nothing any more, the host
+    /// [says](Self::report) that it has nothing out, with the last version there is.
     ///
     /// # Errors
     ///
@@ -202,10 +202,7 @@ where
         if self.seats.at(at).removing {
             return Err(Refused::Unknown);
         }
-        let found = self.seats.at_mut(at);
-        found.removing = true;
-        // It may not live to say so.
-        found.out = Out::Nothing;
+        self.seats.at_mut(at).removing = true;
         self.set_ready(at);
         self.set_wants(at, false, now);
         let leader = self.seats.at(at).leader;
@@ -217,8 +214,7 @@ where
             }
             Standing::Blocked | Standing::Lost => self.settle(leader, now),
             Standing::Running => self.begin_yielding(leader, now),
-            Standing::Yielding => self.look_if_quiet(at, now),
-            Standing::Checking | Standing::Binding | Standing::Vacating => {
+            Standing::Checking | Standing::Binding | Standing::Yielding | Standing::Vacating => {
                 self.seats.unit_mut(leader).leave = true
             }
         }

@@ -156,8 +156,6 @@ impl Oracle {
         match member.stage {
             // Its gate was never opened, or is shut.
             Stage::Off | Stage::Bound(_) | Stage::Vacating(_) | Stage::Broken(_) => true,
-            // The queue of who is removed has ended.
-            Stage::Yielded(_) if member.removing => true,
             Stage::Yielded(_) => match member.out {
                 Out::Nothing => true,
                 Out::OnHardware => member.lost || self.config.preemption == Preemption::Supported,

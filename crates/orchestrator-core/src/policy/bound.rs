@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! How long somebody who waits for slots waits at most under the policy of fair shares.
+//!
+//! # Why there is a bound
+//!
+//! While a unit waits, each slot that it may be on is held by somebody with work, or changes hands. Let
+//! there be `S` of them (for a group of `g` seats `S - g + 1`, since the last of its slots is what it
+//! waits for). A turn is a *slice*, and what it takes to end it, the *drain*: driver callbacks that are
+//! out, jobs that cannot be preempted, taking a context off and another one on.
+//!
+//! *Among equals.* Who waits goes before all that are not behind it in virtual time. When it left its
+//! slots, it was ahead of the others by at most what its last turn had brought it, `slice + drain` at
+//! its weight `w`. Another, of weight `u`, is behind that by at most the slice that it is owed when it
+//! wakes, and, where there is more than one slot, by the `lag` that is left to who could not use more
+//! than it had. So it holds slots, before it has come so far, for at most
+//!
+//! ```text
+//!   ahead(u) = (slice + drain) * u / w  +  lag * u / 100  +  2 slices + drain
+//! ```
+//!
+//! the last for the turn in which it comes so far, which it may finish. All of them together do that
+//! on `S` slots at a time.
+//!
+//! *Lower priorities* get one part in `G` (the guarantee) of what higher ones hold, each of them: of
+//! the time that passes `1 + lower / G` times as much is needed.
+//!
+//! *Higher priorities* leave one part in `G + 1`, so all that is said so far takes `G + 1` times as
+//! long. It begins when the first slice is owed, after `G` slices of slot time, and each turn begins
+//! when somebody higher has had its least run, or somebody lower its slice, and has drained. A turn that
+//! took longer than a slice is paid for, by at most the lag, before the next one begins.
+
+use core::time::Duration;
+
+use super::fair::{ns, FairConfig};
+use crate::priority::{Priority, Weight};
+
+/// Somebody who wants slots, as far as it matters to others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rival {
+    /// How important it is.
+    pub priority: Priority,
+    /// Its share.
+    pub weight: Weight,
+    /// How many slots it needs at a time.
+    pub seats: u16,
+}
+
+/// Where they meet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stage {
+    /// Slots that the one who waits may be on.
+    pub slots: u16,
+    /// Whether rivals may be on other slots, too.
+    pub elsewhere: bool,
+    /// The longest time from when somebody is to leave until somebody else runs on its slots: callbacks,
+    /// jobs that cannot be preempted, taking contexts off and on.
+    pub drain: Duration,
+}
+
+impl FairConfig {
+    /// The longest time that `waiter` waits for its slots, if `rivals` are all others that may be on a
+    /// slot that it may be on, whatever they do. This module's documentation says why.
+    ///
+    /// Time in which a slot is broken, or the device does not answer, comes on top.
+    pub fn longest_wait(
+        &self,
+        waiter: Rival,
+        rivals: impl Iterator<Item = Rival>,
+        stage: &Stage,
+    ) -> Duration {
+        let slice = u128::from(ns(self.slice).max(1));
+        let drain = u128::from(ns(stage.drain));
+        let least = u128::from(ns(self.min_run)).min(slice);
+        let part = u128::from(self.guarantee.max(2));
+        let slots = u128::from(stage.slots.saturating_sub(waiter.seats.max(1) - 1).max(1));
+        let lag = match stage.slots > 1 || stage.elsewhere {
+            true => u128::from(ns(self.lag)),
+            false => 0,
+        };
+        let own = u128::from(waiter.weight.get());
+        let (mut all, mut turns, mut longest) = (0, 0, 0);
+        let (mut higher, mut lower) = (false, [false; Priority::COUNT]);
+        for rival in rivals {
+            if rival.priority < waiter.priority {
+                higher = true;
+            } else if rival.priority > waiter.priority {
+                lower[rival.priority.level()] = true;
+            } else {
+                let weight = u128::from(rival.weight.get());
+                let ahead = ((slice + drain) * weight).div_ceil(own)
+                    + (lag * weight).div_ceil(100)
+                    + 2 * slice
+                    + drain;
+                all += ahead * u128::from(rival.seats.max(1));
+                turns += ahead.div_ceil(slice);
+                longest = longest.max(ahead);
+            }
+        }
+        let lower = lower.iter().filter(|there| **there).count() as u128;
+        // Until somebody who must not be disturbed has drained.
+        let change = slice + drain;
+        let mut wait = (all + turns * drain).div_ceil(slots) + longest + 2 * change;
+        wait = wait * (part + lower) / part + change * lower;
+        if higher {
+            let paid = drain.min(u128::from(ns(self.lag)));
+            let turn = least + change + paid * part;
+            wait = wait * (part + 1) + slice * part + (turns + 1) * turn;
+        }
+        Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
+    }
+}
