@@ -157,11 +157,14 @@ impl Fair {
         first.unwrap_or_default()
     }
 
-    /// A unit has had slot time that its priority was owed. Who went first for it may have more in
-    /// advance; from others no more is taken than their priority is owed.
+    /// A unit has had slot time that its priority was owed. Who went first for it has what is beyond
+    /// that in advance, if it is at the cost of somebody who waits; from others no more is taken than
+    /// their priority is owed.
     fn pay(&mut self, account: &Account, kind: SlotKind, ns: u64) {
         let cost = self.debt_of(ns);
-        let least = match account.guaranteed {
+        let higher = &self.waits[..account.priority.level()];
+        let waits = higher.iter().any(|waits| waits[kind.number()]);
+        let least = match account.guaranteed && waits {
             true => self.debt_of(self.lag_ns).saturating_neg(),
             false => 0,
         };

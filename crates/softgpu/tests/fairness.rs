@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The fairness scenarios of Linux's own GPU scheduler, on threads: real clients, queues, workers and a
+//! device in software. The table is the simulator's, which asks for exact numbers in virtual time.
+//!
+//! Here a machine may be loaded. So what is asked for is what the kernel's tests ask for, that every
+//! job is done and nothing takes longer than they allow; and of the rest only what no load can excuse:
+//! who has the larger part, and that nobody is left behind.
+
+mod common;
+#[path = "driver/rig.rs"]
+mod rig;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::told::hosted_config;
+use common::PATIENCE;
+use rig::{ended, Lane, Rig};
+use ringfence::{Fence, Queue, Rest};
+use ringfence_orchestrator::{
+    Client, Fair, Kinds, Orchestrator, Priority, Seat, SeatConfig, Weight,
+};
+use ringfence_sim::slots::cases::{
+    Flood, ManyClients, Stir, TwoClients, Workload, CHANGE_PRIORITY, DURATION_US, MANY_CLIENTS,
+    MODIFY_SCHED, PING_PONG, PRIORITIES, QUEUE_OVERHEAD, TWO_CLIENTS,
+};
+use ringfence_softgpu::driver::{Reset, SoftDriver, SoftSlots};
+use ringfence_softgpu::{Command, GpuConfig, SlotKind};
+
+/// Of the kernel's second, so much is played: the table has more than thirty cases.
+const PART: u64 = 4;
+
+struct Stage {
+    rig: Rig,
+    orchestrator: Orchestrator<SoftSlots>,
+    client: Client,
+}
+
+/// A queue on its seat.
+struct Place {
+    lane: Lane,
+    seat: Seat<SoftSlots>,
+}
+
+impl Stage {
+    fn new(config: GpuConfig) -> Self {
+        let rig = Rig::standing_by(config, 0, Reset::Queue);
+        let orchestrator = rig
+            .soft
+            .orchestrator("fairness")
+            .expect("the host schedules")
+            .policy(Fair::default())
+            .build(&rig.pool)
+            .expect("there are slots");
+        Self {
+            client: orchestrator.client("test"),
+            rig,
+            orchestrator,
+        }
+    }
+
+    fn place(&self, priority: Priority, credits: u32, kinds: Kinds) -> Place {
+        let soft = &self.rig.soft;
+        let context = soft.create_context(8192).expect("a context");
+        let driver = soft.driver(&context, 64).expect("the first driver");
+        let driver = driver.patience(PATIENCE).rest(Rest::Replay);
+        let config = SeatConfig {
+            priority,
+            kinds,
+            ..SeatConfig::default()
+        };
+        let seat = soft
+            .seat(&self.orchestrator, "lane", config, &self.client, &driver)
+            .expect("such slots");
+        let builder = Queue::<SoftDriver>::builder("lane")
+            .timeout(PATIENCE)
+            .credits(credits)
+            .gate(seat.gate());
+        let lane = self.rig.lane_with(context, driver, builder);
+        Place { lane, seat }
+    }
+
+    fn end(self, places: Vec<Place>) {
+        let (lanes, seats): (Vec<_>, Vec<_>) = places
+            .into_iter()
+            .map(|place| (place.lane, place.seat))
+            .unzip();
+        let orchestrator = self.orchestrator;
+        self.rig.end_after(lanes, || drop((seats, orchestrator)));
+    }
+}
+
+fn busy(place: &Place) -> u64 {
+    place.seat.snapshot().expect("its queue is alive").busy_ns
+}
+
+fn spin(lane: &Lane, us: u64) -> Fence {
+    lane.submit(&[Command::Spin { ns: us * 1_000 }])
+}
+
+/// A client's cycles. Returns when all its jobs are done.
+fn play(lane: &Lane, workload: &Workload, cycles: u64) {
+    let mut last = None;
+    for _ in 0..cycles {
+        for _ in 0..workload.jobs {
+            last = Some(spin(lane, workload.job_us));
+        }
+        if workload.sync {
+            done(last.as_ref());
+        }
+        // It is what such a client does.
+        thread::sleep(Duration::from_micros(workload.wait_us));
+    }
+    done(last.as_ref());
+}
+
+fn done(last: Option<&Fence>) {
+    if let Some(last) = last {
+        assert_eq!(ended(last), Ok(()));
+    }
+}
+
+fn two_clients(case: &TwoClients, credits: u32) {
+    for preemption in [true, false] {
+        let stage = Stage::new(hosted_config(1, preemption));
+        let places: Vec<_> = case
+            .clients
+            .iter()
+            .map(|client| stage.place(client.priority, credits, Kinds::ALL))
+            .collect();
+        // How far the other one had come when the first was done.
+        let at_the_end = thread::scope(|scope| {
+            let clients: Vec<_> = places
+                .iter()
+                .zip(&case.clients)
+                .map(|(place, client)| {
+                    let places = &places;
+                    let cycles = client.cycles(DURATION_US / PART);
+                    scope.spawn(move || {
+                        play(&place.lane, client, cycles);
+                        (Instant::now(), [busy(&places[0]), busy(&places[1])])
+                    })
+                })
+                .collect();
+            let ends = clients
+                .into_iter()
+                .map(|client| client.join().expect("no panic"));
+            ends.min_by_key(|(at, _)| *at).expect("two clients").1
+        });
+        let (one, other) = (at_the_end[0], at_the_end[1]);
+        match case.parts {
+            Some([a, b]) if a == b => {
+                let larger = one.max(other) as f64 / one.min(other) as f64;
+                assert!(larger < 2.0, "{}: {at_the_end:?}", case.name);
+            }
+            // The first is the more important one.
+            Some(_) => {
+                assert!(one > 4 * other, "{}: {at_the_end:?}", case.name);
+                if preemption {
+                    assert!(other > 0, "{}: it starves", case.name);
+                }
+            }
+            None => {}
+        }
+        stage.end(places);
+    }
+}
+
+fn each_two_clients(credits: u32) {
+    for case in &TWO_CLIENTS {
+        two_clients(case, credits);
+    }
+}
+
+#[test]
+fn two_clients_one_credit() {
+    each_two_clients(1);
+}
+
+#[test]
+fn two_clients_two_credits() {
+    each_two_clients(2);
+}
+
+#[test]
+fn many_clients() {
+    for ManyClients {
+        name,
+        clients,
+        workload,
+        ..
+    } in &MANY_CLIENTS
+    {
+        let stage = Stage::new(hosted_config(1, true));
+        let places: Vec<_> = (0..*clients)
+            .map(|_| stage.place(workload.priority, 2, Kinds::ALL))
+            .collect();
+        // They share the time.
+        let cycles = workload
+            .cycles(DURATION_US / PART)
+            .div_ceil(*clients)
+            .max(1);
+        thread::scope(|scope| {
+            for place in &places {
+                scope.spawn(move || play(&place.lane, workload, cycles));
+            }
+        });
+        let work = cycles * workload.work_us() * 1_000;
+        for place in &places {
+            // It was on its slot for at least what its jobs take.
+            assert!(busy(place) >= work, "{name}: {} of {work}", busy(place));
+        }
+        stage.end(places);
+    }
+}
+
+/// All jobs are submitted before the first is done, then stirred.
+fn flood(case: &Flood) {
+    let kinds = [SlotKind::Compute, SlotKind::Copy, SlotKind::Render];
+    let config = GpuConfig {
+        slot_kinds: kinds[..usize::from(case.kinds)].to_vec(),
+        ..hosted_config(case.kinds.into(), true)
+    };
+    let stage = Stage::new(config);
+    let on = |number: usize| Kinds::from(kinds[number % usize::from(case.kinds)]);
+    let places: Vec<_> = case
+        .queues
+        .iter()
+        .enumerate()
+        .map(|(number, priority)| stage.place(*priority, case.credits.unwrap_or(64), on(number)))
+        .collect();
+    let jobs = u64::from(case.jobs) / PART;
+    let begin = Instant::now();
+    let mut fences: Vec<Fence> = Vec::new();
+    for job in 0..jobs {
+        let place = &places[job as usize % places.len()];
+        let command = Command::Spin {
+            ns: case.job_us * 1_000,
+        };
+        let after: Vec<_> = fences.last().filter(|_| case.chained).into_iter().collect();
+        fences.push(place.lane.submit_after(&[command], &after));
+        if let Some(Stir::Priority) = case.stir {
+            let priority = Priority::ALL[(job as usize / 3) % Priority::COUNT];
+            let changed = place.seat.change(priority, Weight::DEFAULT);
+            assert_eq!(changed, Ok(()));
+        }
+    }
+    for fence in &fences {
+        assert_eq!(ended(fence), Ok(()));
+    }
+    let took = begin.elapsed();
+    // The kernel allows so much more than the work takes; a loaded machine gets twice that.
+    let allowed = Duration::from_micros(case.within_us) * 2;
+    assert!(took < allowed, "{}: {took:?} of {allowed:?}", case.name);
+    stage.end(places);
+}
+
+#[test]
+fn queue_overhead() {
+    flood(&QUEUE_OVERHEAD);
+}
+
+#[test]
+fn ping_pong() {
+    flood(&PING_PONG);
+}
+
+#[test]
+fn priorities() {
+    flood(&PRIORITIES);
+}
+
+#[test]
+fn change_priority() {
+    flood(&CHANGE_PRIORITY);
+}
+
+/// Queues do not move between kinds of slots here: they begin spread over three, as there.
+#[test]
+fn modify_sched() {
+    flood(&MODIFY_SCHED);
+}
