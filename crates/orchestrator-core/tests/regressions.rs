@@ -273,3 +273,22 @@ fn who_comes_from_other_slots_does_not_catch_up_for_ever() {
     let waited = waited.stats.longest_wait;
     assert!(waited < Duration::from_millis(200), "{waited:?}");
 }
+
+/// Who came to its slot by its guarantee, and was alone there afterwards, was charged for all of that as
+/// if it had been at the cost of others.
+#[test]
+fn what_nobody_else_wanted_is_not_held_against_a_guarantee() {
+    let mut host = Host::new(Fair::default(), 1);
+    let (high, low) = (host.add(of(Priority::High)), host.add(of(Priority::Low)));
+    host.wants(high, true);
+    host.wants(low, true);
+    host.pass(33 * MS);
+    assert!(host.busy(low) > Duration::ZERO);
+    host.wants(high, false);
+    host.pass(1_000 * MS);
+    let before = host.busy(low);
+    host.wants(high, true);
+    host.pass(36 * MS);
+    let got = host.busy(low) - before;
+    assert!(got >= Duration::from_millis(2), "{got:?}");
+}

@@ -197,7 +197,10 @@ impl Policy for Fair {
         account.virtual_rest = rest;
         let level = account.priority.level();
         let cost = self.debt_of(ns);
-        let least = match account.guaranteed {
+        // What it has beyond its debt is at the cost of somebody only if somebody waits.
+        let least = match account.guaranteed
+            && self.waits[..level].iter().any(|waits| waits[kind.number()])
+        {
             true => self.debt_of(self.lag_ns).saturating_neg(),
             false => 0,
         };
