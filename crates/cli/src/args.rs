@@ -170,6 +170,13 @@ pub struct SimArgs {
     /// Have the naive model judge every queue, too: a third slower.
     #[arg(long)]
     pub oracle: bool,
+    /// Simulate many queues on few hardware slots, with an orchestrator, in their place.
+    #[arg(long)]
+    pub orchestrator: bool,
+    /// For tests: plants a bug in the simulation of slots, which must be found.
+    #[cfg(feature = "canary")]
+    #[arg(long, value_name = "NAME", requires = "orchestrator")]
+    pub slot_canary: Option<ringfence_sim::slots::SlotCanary>,
     /// For tests: plants a bug, which must be found.
     #[cfg(feature = "canary")]
     #[arg(long, value_name = "NAME")]

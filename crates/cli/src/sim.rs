@@ -6,6 +6,7 @@
 
 mod report;
 mod search;
+mod slots;
 
 use std::io::{self, IsTerminal as _};
 use std::panic;
@@ -50,6 +51,8 @@ fn try_sim(args: &SimArgs) -> io::Result<ExitCode> {
         Some("no seed is nothing to run: say --seeds 1 or more")
     } else if args.from.checked_add(args.seeds).is_none() {
         Some("the seeds go beyond 2^64")
+    } else if args.orchestrator && (args.ops.is_some() || args.oracle) {
+        Some("--ops and --oracle are for queues alone, not for --orchestrator")
     } else {
         None
     };
@@ -59,6 +62,9 @@ fn try_sim(args: &SimArgs) -> io::Result<ExitCode> {
     }
     tell_one_panic();
     let mut out = io::stdout().lock();
+    if args.orchestrator {
+        return slots::sim(args, &mut out);
+    }
     if args.log {
         return one_seed(args, &mut out);
     }

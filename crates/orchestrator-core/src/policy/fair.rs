@@ -123,11 +123,13 @@ impl Fair {
         }
     }
 
-    /// How far all have come of those that a unit of this priority meets on any of its kinds of slot.
+    /// How far all have come of those that a unit of this priority meets on any of its kinds of slot:
+    /// of those that there are, since nobody is ever served on another.
     fn floor(&self, priority: Priority, kinds: Kinds) -> u64 {
         let floors = &self.floors[priority.level()];
         kinds
             .iter()
+            .filter(|kind| self.slots[kind.number()] != 0)
             .map(|kind| floors[kind.number()])
             .max()
             .unwrap_or(0)

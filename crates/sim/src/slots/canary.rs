@@ -42,7 +42,7 @@ canaries! {
     YieldNotWaitedFor = "yield-not-waited-for",
     /// The gate of who leaves is not shut: it goes on yielding.
     GateNotShut = "gate-not-shut",
-    /// A gate is open from the beginning.
+    /// A gate is opened before its context is on its slot.
     GateOpensEarly = "gate-opens-early",
     /// Some reports of what a queue wants are lost.
     ReportLost = "report-lost",

@@ -212,7 +212,7 @@ impl World {
         let queue = self.clients[at].setup.queue;
         let before = other.filter(|other| *other != queue);
         let before = before.and_then(|other| Some((other, self.newest(other)?)));
-        let (time, now) = (self.time(), self.now);
+        let time = self.time();
         let line = &mut self.lines[queue];
         let request = Request {
             cost: 1,
@@ -228,7 +228,6 @@ impl World {
         line.facts.push_back(Fact {
             takes,
             client: at,
-            at: now,
             ended: None,
             done: false,
             taken: false,

@@ -92,7 +92,7 @@ pub fn shares(claims: &[Claim], slots: u32) -> Vec<Part> {
         let Claim { weight, most } = claims[at];
         Part::new(most.over, most.under * u128::from(weight))
     };
-    order.sort_by(|a, b| full_at(*a).cmp(&full_at(*b)));
+    order.sort_by_key(|at| full_at(*at));
     let mut left = Part::new(u128::from(slots), 1);
     let mut weights: u128 = claims.iter().map(|claim| u128::from(claim.weight)).sum();
     let mut got = vec![Part::new(0, 1); claims.len()];

@@ -22,6 +22,26 @@ fn last_word(seen: u64) -> GateReport {
 impl World {
     /// Does what the orchestrator has asked for.
     pub(super) fn act(&mut self, effect: Effect) -> Verdict {
+        if self.log.as_ref().is_some_and(|l| l.len() > 12645) {
+            self.events += 1;
+            if self.events < 200000000 {
+                println!("EFF {} {effect:?}", self.now);
+                for v in self.orchestrator.views(self.time()) {
+                    println!(
+                        "   {} {:?} {:?} wants {} {:?}",
+                        v.seat.place(),
+                        v.priority,
+                        v.weight,
+                        v.wants,
+                        v.whereabouts
+                    );
+                }
+                println!("{:?}", self.orchestrator.policy());
+                if self.log.as_ref().unwrap().len() > 12680 {
+                    panic!("enough")
+                }
+            }
+        }
         match effect {
             Effect::Check { seat, .. } => self.ask_driver(seat),
             Effect::Bind { seat, slot } => self.bind(seat, slot),
@@ -108,6 +128,9 @@ impl World {
         context.executed_before = executed;
         context.request += 1;
         let request = context.request;
+        if self.plant.is(SlotCanary::GateOpensEarly) {
+            self.set_gate(queue, Gate::Open)?;
+        }
         if self.device.resetting || self.happens(self.rates.silent) {
             // The end of the reset answers.
             self.see(Sight::BindSilent);
@@ -399,7 +422,10 @@ impl World {
             let line = &self.lines[queue];
             let report = line.core.gate_report().ok_or("a queue without a gate")?;
             let seat = line.seat.ok_or("a seat that was just given")?;
-            self.report(queue, seat, report_of(report))?;
+            // What it is about to say it says itself.
+            if report.version == line.said {
+                self.report(queue, seat, report_of(report))?;
+            }
             self.todo.push_back(Todo::Visit(queue, Context::Task));
         }
         Ok(())

@@ -17,8 +17,6 @@ pub(super) struct Fact {
     pub(super) takes: u64,
     /// Who submitted it.
     pub(super) client: usize,
-    /// When.
-    pub(super) at: u64,
     /// How it ended.
     pub(super) ended: Option<Outcome>,
     /// The device has done all of it.
@@ -60,6 +58,8 @@ pub(super) struct Line {
     /// How long its clock has not stood still, up to `looked`.
     awake: u64,
     awake_since: Option<u64>,
+    /// The last version that it has told its host.
+    pub(super) said: u64,
     /// The last version that was reported.
     pub(super) version: u64,
     /// Its gate is to have yielded, for which the first report after this one speaks.
@@ -110,6 +110,7 @@ impl Line {
             closed: false,
             awake: 0,
             awake_since: None,
+            said: 0,
             version: 0,
             yields: None,
             removing: false,

@@ -9,7 +9,7 @@ use super::setup::Rule;
 
 #[derive(Debug)]
 enum Which {
-    Fair(Fair),
+    Fair(Box<Fair>),
     Fifo(Fifo),
 }
 
@@ -27,7 +27,7 @@ impl Planted {
                 if plant.is(SlotCanary::NoGuarantee) {
                     config.guarantee = u32::MAX;
                 }
-                Which::Fair(Fair::new(config))
+                Which::Fair(Box::new(Fair::new(config)))
             }
             Rule::Fifo(turn) => Which::Fifo(Fifo::new(turn)),
         };

@@ -248,6 +248,7 @@ impl World {
 
     /// A queue says what it wants, now or somewhat later.
     fn says(&mut self, queue: usize, report: GateReport) -> Verdict {
+        self.lines[queue].said = report.version;
         let Some(seat) = self.lines[queue].seat else {
             return Ok(());
         };

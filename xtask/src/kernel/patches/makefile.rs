@@ -5,8 +5,9 @@
 //! switch them on.
 
 /// Where our folders go, in the order in which names are looked up.
-const MOVES: [(&str, &str); 3] = [
+const MOVES: [(&str, &str); 4] = [
     ("crates/core/src", "core"),
+    ("crates/orchestrator-core/src", "orchestrator-core"),
     ("linux/ringfence", "host"),
     ("linux", ""),
 ];
