@@ -44,6 +44,25 @@ fn each_bug_is_found_and_the_command_that_is_printed_shows_it_again() {
     }
 }
 
+/// Which seeds each needs is known to `crates/sim/tests/slots/canaries.rs`; here it is the command.
+#[test]
+fn a_bug_of_slots_is_found_and_the_command_that_is_printed_shows_it_again() {
+    let bug = ["--slot-canary", "vacated-too-early"];
+    let (code, told) = ringfence(&[&["sim", "--orchestrator", "--seeds", "50"], &bug[..]].concat());
+    assert_eq!(code, Some(1), "{told}");
+    let violation = line(&told, "violation: ").unwrap_or_else(|| panic!("{told}"));
+    let command = line(&told, "to see it again: cargo run ").unwrap_or_else(|| panic!("{told}"));
+    let (_, args) = command
+        .split_once(" -- ")
+        .expect("arguments of the program");
+    let args: Vec<_> = args.split(' ').collect();
+    let (code, again) = ringfence(&args);
+    assert_eq!(code, Some(1), "{args:?}: {again}");
+    assert_eq!(line(&again, "violation: "), Some(violation));
+    let (code, told) = ringfence(&args[..args.len() - 2]);
+    assert_eq!(code, Some(0), "{told}");
+}
+
 #[test]
 fn a_bug_that_nobody_knows_is_refused() {
     let (code, _) = ringfence(&["sim", "--canary", "no-such-bug"]);

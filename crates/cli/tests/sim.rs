@@ -177,3 +177,39 @@ fn who_interrupts_is_told_what_was_found_until_then() {
     assert!(text.contains(" workers, until interrupted\n"), "{text}");
     assert!(text.ends_with("\nno promise was broken\n"), "{text}");
 }
+
+#[test]
+fn slots_are_simulated_too() {
+    let some = ["--orchestrator", "--seeds", "40", "--from", "9"];
+    let output = sim(&some);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    assert!(
+        text.starts_with("simulated 40 seeds of queues on slots from 9"),
+        "{text}"
+    );
+    assert!(text.ends_with("no promise was broken\n"), "{text}");
+    let of = |workers| json(&[&some[..], &["--workers", workers]].concat());
+    let (one, three) = (of("1"), of("3"));
+    assert_eq!(one, three);
+    assert_eq!(one["seeds"], 40);
+    assert!(one["jobs"].as_u64().is_some_and(|jobs| jobs > 1_000));
+    assert!(one["violation"].is_null());
+}
+
+#[test]
+fn one_seed_of_slots_is_told_event_by_event() {
+    let output = sim(&["--orchestrator", "--seeds", "1", "--from", "4", "--log"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let text = stdout(&output);
+    assert!(text.contains("seed 4 held: fingerprint "), "{text}");
+    assert!(text.lines().count() > 100, "{text}");
+}
+
+#[test]
+fn what_only_concerns_queues_is_refused_for_slots() {
+    for wrong in [&["--ops", "5"][..], &["--oracle"]] {
+        let output = sim(&[&["--orchestrator", "--seeds", "1"], wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
+}
