@@ -186,11 +186,12 @@ where
         } else if unit.unready != 0 {
             unit.standing = Standing::Blocked;
         } else if unit.wanting != 0 {
-            if slept {
-                self.wake(leader, now);
-            } else {
-                // Nobody looks here: it would not be seen, and is not behind those that wait.
-                self.policy.joins(&mut unit.account);
+            match slept {
+                true => self.wake(leader, now),
+                false => {
+                    self.look(now);
+                    self.policy.joins(&mut self.seats.unit_mut(leader).account);
+                }
             }
             self.join(leader, now);
         }
