@@ -40,13 +40,13 @@ pub struct Account {
     pub guaranteed_by: SlotKind,
 }
 
-/// What there is to see when a decision is due, or somebody wakes or joins a line.
+/// What there is to see when a decision is due, or somebody wakes.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// For each priority and kind: the smallest key of those that wait and may be there.
     pub waiting: [[Option<u64>; KINDS_MAX]; Priority::COUNT],
     /// For each priority and kind: the smallest and the largest virtual time of the units that have
-    /// work and are on such a slot.
+    /// work and are on such a slot, or on their way to one.
     pub running: [[Option<(u64, u64)>; KINDS_MAX]; Priority::COUNT],
     /// How many slots of each kind there are.
     pub slots: [u16; KINDS_MAX],
@@ -85,7 +85,7 @@ pub trait Policy {
     /// use the slot.
     fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64);
 
-    /// A decision is due, or somebody wakes or joins a line: this is the field.
+    /// A decision is due, or somebody wakes: this is the field.
     fn look(&mut self, field: &Field);
 
     /// Somebody else was given a slot of `kind` although `account`, which is on one, is behind it in

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ringfence_core::{GateReport, Out, Time};
 use ringfence_orchestrator_core::{
-    Answer, Config, Effect, Fair, Kinds, Orchestrator, Policy, Priority, Seat, SeatConfig, SeatId,
-    Slot, SlotKind, Weight,
+    Answer, Config, Effect, Fair, FairConfig, Kinds, Orchestrator, Policy, Priority, Seat,
+    SeatConfig, SeatId, Slot, SlotKind, Weight,
 };
 
 const MS: u64 = 1_000_000;
@@ -22,6 +22,8 @@ struct Host<P: Policy> {
     bind: Answer,
     /// How long each takes.
     bind_ns: u64,
+    /// While the first of them is bound, the second wakes.
+    wakes: Option<(SeatId, SeatId)>,
 }
 
 impl<P: Policy> Host<P> {
@@ -39,6 +41,7 @@ impl<P: Policy> Host<P> {
             timers: 0,
             bind: Answer::Done,
             bind_ns: 0,
+            wakes: None,
         }
     }
 
@@ -67,6 +70,10 @@ impl<P: Policy> Host<P> {
             let now = self.now;
             match effect {
                 Effect::Bind { seat, .. } => {
+                    if let Some((_, wakes)) = self.wakes.take_if(|(bound, _)| *bound == seat) {
+                        let report = self.says(true, Out::Nothing);
+                        self.orchestrator.report(wakes, report, now).unwrap();
+                    }
                     self.now = now.after(Duration::from_nanos(self.bind_ns));
                     let now = self.now;
                     let answer = std::mem::replace(&mut self.bind, Answer::Done);
@@ -275,4 +282,95 @@ fn who_comes_from_other_slots_does_not_catch_up_for_ever() {
     let waited = host.orchestrator.view(stays, host.now).unwrap();
     let waited = waited.stats.longest_wait;
     assert!(waited < Duration::from_millis(200), "{waited:?}");
+}
+
+/// Who came to its slot by its guarantee, and was alone there afterwards, was charged for all of that as
+/// if it had been at the cost of others.
+#[test]
+fn what_nobody_else_wanted_is_not_held_against_a_guarantee() {
+    let mut host = Host::new(Fair::default(), 1);
+    let (high, low) = (host.add(of(Priority::High)), host.add(of(Priority::Low)));
+    host.wants(high, true);
+    host.wants(low, true);
+    host.pass(33 * MS);
+    assert!(host.busy(low) > Duration::ZERO);
+    host.wants(high, false);
+    host.pass(1_000 * MS);
+    let before = host.busy(low);
+    host.wants(high, true);
+    host.pass(36 * MS);
+    let got = host.busy(low) - before;
+    assert!(got >= Duration::from_millis(2), "{got:?}");
+}
+
+/// Two lower priorities are owed a slice at the same time. One had the other make way as soon as that
+/// was allowed, so that neither had its slice; where it was allowed at once, for ever.
+#[test]
+fn who_is_there_by_its_guarantee_is_left_alone_by_others_that_are_owed() {
+    let config = FairConfig {
+        min_run: Duration::ZERO,
+        ..FairConfig::default()
+    };
+    let mut host = Host::new(Fair::new(config), 1);
+    let seats = [Priority::High, Priority::Normal, Priority::Low].map(|priority| {
+        let seat = host.add(of(priority));
+        host.wants(seat, true);
+        seat
+    });
+    host.pass(340 * MS);
+    for seat in seats {
+        let stats = host.orchestrator.view(seat, host.now).unwrap().stats;
+        assert!(stats.busy >= Duration::from_millis(16), "{stats:?}");
+        let turns = u32::try_from(stats.preemptions).unwrap();
+        assert!(stats.busy >= turns * Duration::from_millis(2), "{stats:?}");
+    }
+}
+
+/// A seat that may be on any kind of slot was taken for as far ahead as the furthest of those that wait
+/// for kinds that the device does not have.
+#[test]
+fn slots_that_are_not_there_do_not_count() {
+    let mut host = Host::new(Fair::default(), 1);
+    let any = SeatConfig::default();
+    let light = SeatConfig {
+        weight: Weight::new(1).unwrap(),
+        ..any
+    };
+    let narrow = SeatConfig {
+        kinds: Kinds::only(SlotKind::default()),
+        ..any
+    };
+    let (narrow, light, late) = (host.add(narrow), host.add(light), host.add(any));
+    host.wants(narrow, true);
+    host.wants(light, true);
+    host.pass(100 * MS);
+    host.wants(late, true);
+    host.pass(20 * MS);
+    assert!(
+        host.busy(late) >= Duration::from_millis(8),
+        "{:?}",
+        host.busy(late)
+    );
+    assert!(host.busy(narrow) > Duration::ZERO);
+}
+
+/// Who was on its way to a slot was not seen by anybody: one that woke just then was taken for as far
+/// ahead as those who had to wait.
+#[test]
+fn who_is_on_its_way_is_seen_by_who_wakes() {
+    let mut host = Host::new(Fair::default(), 1);
+    let weight = |weight| SeatConfig {
+        weight: Weight::new(weight).unwrap(),
+        ..SeatConfig::default()
+    };
+    let [usual, light, heavy] = [100, 10, 1_000].map(|w| host.add(weight(w)));
+    host.wants(usual, true);
+    host.wants(light, true);
+    host.pass(3 * MS);
+    host.wakes = Some((usual, heavy));
+    host.pass(100 * MS);
+    assert!(host.wakes.is_none());
+    let waited = host.orchestrator.view(heavy, host.now).unwrap();
+    let waited = waited.stats.longest_wait;
+    assert!(waited <= Duration::from_millis(4), "{waited:?}");
 }

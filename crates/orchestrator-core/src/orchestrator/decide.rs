@@ -82,7 +82,9 @@ where
             let leader = self.seats.at(seat).leader;
             self.charge(leader, now);
             let unit = self.seats.unit(leader);
-            if unit.charging {
+            // Who is on its way is among those who have come somewhere, too.
+            let comes = matches!(unit.standing, Standing::Checking | Standing::Binding);
+            if unit.charging || comes {
                 let time = unit.account.virtual_time;
                 let range = &mut field.running[unit.account.priority.level()][kind];
                 *range = Some(range.map_or((time, time), |(least, most)| {

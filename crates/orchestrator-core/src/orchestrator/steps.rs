@@ -186,12 +186,11 @@ where
         } else if unit.unready != 0 {
             unit.standing = Standing::Blocked;
         } else if unit.wanting != 0 {
-            match slept {
-                true => self.wake(leader, now),
-                false => {
-                    self.look(now);
-                    self.policy.joins(&mut self.seats.unit_mut(leader).account);
-                }
+            if slept {
+                self.wake(leader, now);
+            } else {
+                // Nobody looks here: it would not be seen, and is not behind those that wait.
+                self.policy.joins(&mut unit.account);
             }
             self.join(leader, now);
         }
