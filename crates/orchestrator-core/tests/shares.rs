@@ -37,6 +37,13 @@ impl<P: Policy> World<P> {
     }
 
     fn add(&mut self, priority: Priority, weight: u16, job_ns: u64) -> SeatId {
+        let seat = self.add_quietly(priority, weight, job_ns);
+        self.say(seat, true, Out::Nothing);
+        seat
+    }
+
+    /// A seat whose queue has no work yet.
+    fn add_quietly(&mut self, priority: Priority, weight: u16, job_ns: u64) -> SeatId {
         let weight = Weight::new(weight).unwrap();
         let config = SeatConfig {
             priority,
@@ -45,7 +52,6 @@ impl<P: Policy> World<P> {
         };
         let seat = self.orchestrator.add(config).unwrap();
         self.jobs.insert(seat, (job_ns, None));
-        self.say(seat, true, Out::Nothing);
         seat
     }
 
@@ -239,4 +245,32 @@ fn jobs_that_cannot_be_preempted_are_paid_for_by_who_was_guaranteed() {
         let part = part_of_the_low(Preemption::RunToCompletion, 1, job_ns);
         assert!((part - 1.0 / 17.0).abs() < 0.02, "{part} with {job_ns} ns");
     }
+}
+
+#[test]
+fn a_group_has_the_share_of_one() {
+    let mut world = World::new(Config::default(), Fair::default(), 4);
+    let mut units: Vec<Vec<SeatId>> = Vec::new();
+    for members in [1, 1, 1, 2, 2, 3] {
+        let seats: Vec<SeatId> = (0..members)
+            .map(|_| world.add_quietly(Priority::Normal, 100, 1_500_000))
+            .collect();
+        world.orchestrator.group(&seats).unwrap();
+        units.push(seats);
+    }
+    for seat in units.iter().flatten() {
+        world.say(*seat, true, Out::Nothing);
+    }
+    world.run_until(Time::from_ns(3_000 * MS));
+    let shares = units
+        .iter()
+        .map(|seats| seats.iter().map(|seat| world.busy(*seat)).sum::<f64>());
+    let shares: Vec<f64> = shares.collect();
+    println!("{shares:?}");
+    let all: f64 = shares.iter().sum();
+    for share in &shares {
+        assert!((share / (all / 6.0) - 1.0).abs() < 0.05, "{shares:?}");
+    }
+    // Slots that are kept for a group stand idle for a while.
+    assert!(all > 0.75 * 4.0 * 3.0, "{all}");
 }

@@ -57,11 +57,16 @@ impl Have {
     }
 
     /// Takes one slot of `kind`, if there is one.
+    ///
+    /// Not written as a subtraction of a `bool`: rustc 1.95 at `opt-level = 3` lost that store where this
+    /// was inlined, and groups starved (`plans/gang.toml` in a release build).
     pub(super) fn take(&mut self, kind: SlotKind) -> bool {
         let have = &mut self.0[kind.number()];
-        let there = *have != 0;
-        *have -= u16::from(there);
-        there
+        let Some(left) = have.checked_sub(1) else {
+            return false;
+        };
+        *have = left;
+        true
     }
 
     /// Takes one slot of any of these kinds, if there is one.

@@ -3,11 +3,11 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{mpsc, Arc};
+use std::sync::Arc;
 
 use super::pool::{Pool, Shared, LINGER_YIELDS};
 use super::scheduling::{apply, Granted, RealTimePriority, Wish};
-use crate::sync::thread;
+use crate::sync::{thread, Event, SpinLock};
 
 /// Makes a [`Pool`].
 #[derive(Clone, Debug)]
@@ -90,33 +90,63 @@ impl PoolBuilder {
     }
 }
 
+/// What the threads say of themselves when they start. With this crate's lock and event, which race
+/// detectors can follow.
+struct Heard {
+    answers: SpinLock<(usize, Option<Granted>)>,
+    more: Event,
+}
+
+impl Heard {
+    fn tell(&self, granted: Granted) {
+        let mut answers = self.answers.lock();
+        let so_far = answers.1;
+        answers.0 += 1;
+        answers.1 = Some(so_far.map_or(granted, |other| other.lesser(granted)));
+        drop(answers);
+        self.more.notify_all();
+    }
+
+    /// Waits for so many answers. Sleeps.
+    fn wait(&self, threads: usize) -> Option<Granted> {
+        loop {
+            let seen = self.more.current();
+            let (answers, granted) = *self.answers.lock();
+            if answers == threads {
+                return granted;
+            }
+            self.more.wait(seen, None);
+        }
+    }
+}
+
 /// Starts the threads, and says what they have been given.
 fn start(shared: &Arc<Shared>, threads: usize, prefix: &str, wish: Wish) -> io::Result<Granted> {
-    let (send, receive) = mpsc::channel();
+    let heard = Arc::new(Heard {
+        answers: SpinLock::new((0, None)),
+        more: Event::new(),
+    });
     for number in 0..threads {
-        let (shared, send) = (Arc::clone(shared), send.clone());
+        let (shared, heard) = (Arc::clone(shared), Arc::clone(&heard));
         // Not joined: the thread ends by itself once it is told to stop.
         let _detached = thread::Builder::new()
             .name(format!("{prefix}{number}"))
             .spawn(move || {
                 if !MODEL {
-                    // Nobody listens if another thread could not be started.
-                    let _ = send.send(apply(wish));
+                    heard.tell(apply(wish));
                 }
-                drop(send);
+                drop(heard);
                 shared.work();
             })?;
     }
-    drop(send);
     if MODEL {
         return Ok(apply(Wish::Inherit));
     }
-    let granted = receive.iter().reduce(Granted::lesser);
+    let granted = heard.wait(threads);
     granted.ok_or_else(|| io::Error::other("no worker has started"))
 }
 
-/// A model checker's threads are not the system's, and must not wait for a channel that it does not
-/// know.
+/// A model checker's threads are not the system's.
 const MODEL: bool = cfg!(any(feature = "loom", feature = "shuttle"));
 
 /// Says what was refused, once in the life of a process.
