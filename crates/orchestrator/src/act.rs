@@ -12,7 +12,7 @@ use ringfence_orchestrator_core::{Answer, Checked, Effect, SeatId};
 
 use crate::device::{Answers, Binding, Check, SlotDevice, Vacating};
 use crate::seat::Entry;
-use crate::shared::{Action, Shared};
+use crate::shared::{Action, Shared, LAST_WORD};
 
 type Wake = Box<dyn FnMut(Status) + Send>;
 
@@ -78,11 +78,7 @@ impl<V: SlotDevice> Shared<V> {
                         out: Out::Inside,
                     },
                     // The queue is gone.
-                    None => GateReport {
-                        version: u64::MAX,
-                        wants: false,
-                        out: Out::Nothing,
-                    },
+                    None => LAST_WORD,
                 };
                 let answered = self.event(|core, now| core.yielded(seat, report, now));
                 debug_assert_eq!(answered, Ok(()));

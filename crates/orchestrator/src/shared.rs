@@ -23,6 +23,13 @@ pub(crate) type Core = core::Orchestrator<Box<[core::Seat]>, Box<[core::Slot]>, 
 /// Effects acted on between two lock holds.
 const BATCH: usize = 16;
 
+/// What is said of a queue that has ended, and says nothing itself any more: nothing comes after it.
+pub(crate) const LAST_WORD: GateReport = GateReport {
+    version: u64::MAX,
+    wants: false,
+    out: Out::Nothing,
+};
+
 /// Batches that one thread acts on before it leaves the rest to the executor.
 const ROUNDS_MAX: usize = 32;
 
@@ -165,14 +172,9 @@ impl<V: SlotDevice> Shared<V> {
 
     /// A seat's queue has ended, or there never will be one.
     pub(crate) fn remove(&self, seat: SeatId) {
-        let last_word = GateReport {
-            version: u64::MAX,
-            wants: false,
-            out: Out::Nothing,
-        };
         // Refused if it was removed before.
         let _twice = self.event(|core, now| {
-            core.report(seat, last_word, now)?;
+            core.report(seat, LAST_WORD, now)?;
             core.remove(seat, now)
         });
     }

@@ -7,6 +7,8 @@
 //! who has the larger part, and that nobody is left behind.
 
 mod common;
+#[path = "driver/hosted.rs"]
+mod hosted;
 #[path = "driver/rig.rs"]
 mod rig;
 
@@ -15,79 +17,31 @@ use std::time::{Duration, Instant};
 
 use common::told::hosted_config;
 use common::PATIENCE;
-use rig::{ended, Lane, Rig};
-use ringfence::{Fence, Queue, Rest};
-use ringfence_orchestrator::{
-    Client, Fair, Kinds, Orchestrator, Priority, Seat, SeatConfig, Weight,
-};
+use hosted::{Hosted, Place};
+use rig::{ended, Lane};
+use ringfence::Fence;
+use ringfence_orchestrator::{Fair, Kinds, Priority, SeatConfig, Weight};
 use ringfence_sim::slots::cases::{
     Flood, ManyClients, Stir, TwoClients, Workload, CHANGE_PRIORITY, DURATION_US, MANY_CLIENTS,
     MODIFY_SCHED, PING_PONG, PRIORITIES, QUEUE_OVERHEAD, TWO_CLIENTS,
 };
-use ringfence_softgpu::driver::{Reset, SoftDriver, SoftSlots};
+use ringfence_softgpu::driver::Reset;
 use ringfence_softgpu::{Command, GpuConfig, SlotKind};
 
 /// Of the kernel's second, so much is played: the table has more than thirty cases.
 const PART: u64 = 4;
 
-struct Stage {
-    rig: Rig,
-    orchestrator: Orchestrator<SoftSlots>,
-    client: Client,
+fn stage(config: GpuConfig) -> Hosted {
+    Hosted::new(config, 0, Reset::Queue, Fair::default())
 }
 
-/// A queue on its seat.
-struct Place {
-    lane: Lane,
-    seat: Seat<SoftSlots>,
-}
-
-impl Stage {
-    fn new(config: GpuConfig) -> Self {
-        let rig = Rig::standing_by(config, 0, Reset::Queue);
-        let orchestrator = rig
-            .soft
-            .orchestrator("fairness")
-            .expect("the host schedules")
-            .policy(Fair::default())
-            .build(&rig.pool)
-            .expect("there are slots");
-        Self {
-            client: orchestrator.client("test"),
-            rig,
-            orchestrator,
-        }
-    }
-
-    fn place(&self, priority: Priority, credits: u32, kinds: Kinds) -> Place {
-        let soft = &self.rig.soft;
-        let context = soft.create_context(8192).expect("a context");
-        let driver = soft.driver(&context, 64).expect("the first driver");
-        let driver = driver.patience(PATIENCE).rest(Rest::Replay);
-        let config = SeatConfig {
-            priority,
-            kinds,
-            ..SeatConfig::default()
-        };
-        let seat = soft
-            .seat(&self.orchestrator, "lane", config, &self.client, &driver)
-            .expect("such slots");
-        let builder = Queue::<SoftDriver>::builder("lane")
-            .timeout(PATIENCE)
-            .credits(credits)
-            .gate(seat.gate());
-        let lane = self.rig.lane_with(context, driver, builder);
-        Place { lane, seat }
-    }
-
-    fn end(self, places: Vec<Place>) {
-        let (lanes, seats): (Vec<_>, Vec<_>) = places
-            .into_iter()
-            .map(|place| (place.lane, place.seat))
-            .unzip();
-        let orchestrator = self.orchestrator;
-        self.rig.end_after(lanes, || drop((seats, orchestrator)));
-    }
+fn place(hosted: &Hosted, priority: Priority, credits: u32, kinds: Kinds) -> Place {
+    let config = SeatConfig {
+        priority,
+        kinds,
+        ..SeatConfig::default()
+    };
+    hosted.place_with(PATIENCE, config, |builder| builder.credits(credits))
 }
 
 fn busy(place: &Place) -> u64 {
@@ -122,11 +76,11 @@ fn done(last: Option<&Fence>) {
 
 fn two_clients(case: &TwoClients, credits: u32) {
     for preemption in [true, false] {
-        let stage = Stage::new(hosted_config(1, preemption));
+        let hosted = stage(hosted_config(1, preemption));
         let places: Vec<_> = case
             .clients
             .iter()
-            .map(|client| stage.place(client.priority, credits, Kinds::ALL))
+            .map(|client| place(&hosted, client.priority, credits, Kinds::ALL))
             .collect();
         // How far the other one had come when the first was done.
         let at_the_end = thread::scope(|scope| {
@@ -162,7 +116,7 @@ fn two_clients(case: &TwoClients, credits: u32) {
             }
             None => {}
         }
-        stage.end(places);
+        hosted.end(places);
     }
 }
 
@@ -191,9 +145,9 @@ fn many_clients() {
         ..
     } in &MANY_CLIENTS
     {
-        let stage = Stage::new(hosted_config(1, true));
+        let hosted = stage(hosted_config(1, true));
         let places: Vec<_> = (0..*clients)
-            .map(|_| stage.place(workload.priority, 2, Kinds::ALL))
+            .map(|_| place(&hosted, workload.priority, 2, Kinds::ALL))
             .collect();
         // They share the time.
         let cycles = workload
@@ -210,7 +164,7 @@ fn many_clients() {
             // It was on its slot for at least what its jobs take.
             assert!(busy(place) >= work, "{name}: {} of {work}", busy(place));
         }
-        stage.end(places);
+        hosted.end(places);
     }
 }
 
@@ -221,13 +175,13 @@ fn flood(case: &Flood) {
         slot_kinds: kinds[..usize::from(case.kinds)].to_vec(),
         ..hosted_config(case.kinds.into(), true)
     };
-    let stage = Stage::new(config);
+    let hosted = stage(config);
     let on = |number: usize| Kinds::from(kinds[number % usize::from(case.kinds)]);
     let places: Vec<_> = case
         .queues
         .iter()
         .enumerate()
-        .map(|(number, priority)| stage.place(*priority, case.credits.unwrap_or(64), on(number)))
+        .map(|(number, priority)| place(&hosted, *priority, case.credits.unwrap_or(64), on(number)))
         .collect();
     let jobs = u64::from(case.jobs) / PART;
     let begin = Instant::now();
@@ -252,7 +206,7 @@ fn flood(case: &Flood) {
     // The kernel allows so much more than the work takes; a loaded machine gets twice that.
     let allowed = Duration::from_micros(case.within_us) * 2;
     assert!(took < allowed, "{}: {took:?} of {allowed:?}", case.name);
-    stage.end(places);
+    hosted.end(places);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! The driver on a device whose slots an orchestrator gives away.
 
 mod common;
+#[path = "driver/hosted.rs"]
+mod hosted;
 #[path = "driver/rig.rs"]
 mod rig;
 
@@ -9,13 +11,12 @@ use std::time::Duration;
 
 use common::told::hosted_config;
 use common::{until, PATIENCE};
-use rig::{all_well, ended, Lane, Rig};
+use hosted::{Hosted, Place};
+use rig::{all_well, ended, Rig};
 use ringfence::section::CheckedAllocator;
-use ringfence::{Errno, Queue, Rest};
-use ringfence_orchestrator::{
-    Client, Fair, FairConfig, Kinds, Orchestrator, Priority, Seat, SeatConfig,
-};
-use ringfence_softgpu::driver::{Reset, SoftDriver, SoftSlots};
+use ringfence::Errno;
+use ringfence_orchestrator::{Fair, FairConfig, Kinds, Priority, SeatConfig};
+use ringfence_softgpu::driver::Reset;
 use ringfence_softgpu::{Command, GpuConfig, Injection, Scheduling, SlotKind, When};
 
 // Debug builds abort when a callback allocates.
@@ -25,74 +26,21 @@ static ALLOCATOR: CheckedAllocator = CheckedAllocator::system();
 /// A time after which only what hangs is asked about.
 const SHORT: Duration = Duration::from_millis(200);
 
-struct Hosted {
-    rig: Rig,
-    orchestrator: Orchestrator<SoftSlots>,
-    client: Client,
+fn new(config: GpuConfig, standby: usize, reset: Reset) -> Hosted {
+    let policy = Fair::new(FairConfig {
+        slice: Duration::from_millis(1),
+        ..FairConfig::default()
+    });
+    Hosted::new(config, standby, reset, policy)
 }
 
-/// A lane on a seat.
-struct Place {
-    lane: Lane,
-    seat: Seat<SoftSlots>,
+fn seated(hosted: &Hosted, timeout: Duration, config: SeatConfig) -> Place {
+    hosted.place_with(timeout, config, |builder| builder.bypass(true))
 }
 
-impl Hosted {
-    fn new(config: GpuConfig, standby: usize, reset: Reset) -> Self {
-        let rig = Rig::standing_by(config, standby, reset);
-        let policy = Fair::new(FairConfig {
-            slice: Duration::from_millis(1),
-            ..FairConfig::default()
-        });
-        let orchestrator = rig
-            .soft
-            .orchestrator("soft")
-            .expect("the host schedules")
-            .policy(policy)
-            .patience(Some(Duration::from_millis(100)))
-            .build(&rig.pool)
-            .expect("there are slots");
-        Self {
-            client: orchestrator.client("test"),
-            rig,
-            orchestrator,
-        }
-    }
-
-    fn place(&self, timeout: Duration, config: SeatConfig) -> Place {
-        let soft = &self.rig.soft;
-        let context = soft.create_context(4096).expect("a context");
-        let driver = soft.driver(&context, 64).expect("the first driver");
-        let driver = driver.patience(timeout).rest(Rest::Replay);
-        let seat = soft
-            .seat(&self.orchestrator, "lane", config, &self.client, &driver)
-            .expect("such slots");
-        let builder = Queue::<SoftDriver>::builder("lane")
-            .timeout(timeout)
-            .bypass(true)
-            .gate(seat.gate());
-        let lane = self.rig.lane_with(context, driver, builder);
-        Place { lane, seat }
-    }
-
-    fn places(&self, count: usize, timeout: Duration) -> Vec<Place> {
-        let place = |_| self.place(timeout, SeatConfig::default());
-        (0..count).map(place).collect()
-    }
-
-    fn end(self, places: Vec<Place>) {
-        let (lanes, seats): (Vec<_>, Vec<_>) = places
-            .into_iter()
-            .map(|place| (place.lane, place.seat))
-            .unzip();
-        let orchestrator = self.orchestrator;
-        self.rig.end_after(lanes, || {
-            until("all seats to go", || {
-                orchestrator.snapshot().seats.is_empty()
-            });
-            drop((seats, orchestrator));
-        });
-    }
+fn places(hosted: &Hosted, count: usize, timeout: Duration) -> Vec<Place> {
+    let one = |_| seated(hosted, timeout, SeatConfig::default());
+    (0..count).map(one).collect()
 }
 
 fn rounds(places: &[Place], rounds: u32) {
@@ -109,8 +57,8 @@ fn rounds(places: &[Place], rounds: u32) {
 #[test]
 fn many_queues_do_their_work_on_few_slots() {
     for preemption in [true, false] {
-        let hosted = Hosted::new(hosted_config(2, preemption), 0, Reset::Queue);
-        let places = hosted.places(10, PATIENCE);
+        let hosted = new(hosted_config(2, preemption), 0, Reset::Queue);
+        let places = places(&hosted, 10, PATIENCE);
         rounds(&places, 5);
         let usage = hosted.orchestrator.usage(&hosted.client);
         assert!(usage.stats.stays >= 10);
@@ -121,8 +69,8 @@ fn many_queues_do_their_work_on_few_slots() {
 
 #[test]
 fn long_jobs_are_preempted_and_still_right() {
-    let hosted = Hosted::new(hosted_config(1, true), 0, Reset::Queue);
-    let places = hosted.places(3, PATIENCE);
+    let hosted = new(hosted_config(1, true), 0, Reset::Queue);
+    let places = places(&hosted, 3, PATIENCE);
     let spin = Command::Spin { ns: 20_000_000 };
     let mut jobs: Vec<_> = places
         .iter()
@@ -146,13 +94,13 @@ fn queues_stay_on_slots_of_their_kinds() {
         slot_kinds: vec![SlotKind::Compute, SlotKind::Copy, SlotKind::Render],
         ..hosted_config(3, true)
     };
-    let hosted = Hosted::new(config, 0, Reset::Queue);
+    let hosted = new(config, 0, Reset::Queue);
     let place = |kinds| {
         let config = SeatConfig {
             kinds,
             ..SeatConfig::default()
         };
-        hosted.place(PATIENCE, config)
+        seated(&hosted, PATIENCE, config)
     };
     let copy = Kinds::from(SlotKind::Copy);
     let render = Kinds::from(SlotKind::Render);
@@ -173,9 +121,9 @@ fn queues_stay_on_slots_of_their_kinds() {
 
 #[test]
 fn groups_are_resident_together() {
-    let hosted = Hosted::new(hosted_config(3, true), 0, Reset::Queue);
-    let others = hosted.places(4, PATIENCE);
-    let pair = hosted.places(2, PATIENCE);
+    let hosted = new(hosted_config(3, true), 0, Reset::Queue);
+    let others = places(&hosted, 4, PATIENCE);
+    let pair = places(&hosted, 2, PATIENCE);
     hosted
         .orchestrator
         .group(&[&pair[0].seat, &pair[1].seat])
@@ -203,9 +151,9 @@ fn groups_are_resident_together() {
 fn a_hang_costs_its_own_queue_only() {
     for stuck in [false, true] {
         for reset in [Reset::Queue, Reset::Device] {
-            let hosted = Hosted::new(hosted_config(2, true), 0, reset);
-            let hanging = hosted.place(SHORT, SeatConfig::default());
-            let others = hosted.places(4, PATIENCE);
+            let hosted = new(hosted_config(2, true), 0, reset);
+            let hanging = seated(&hosted, SHORT, SeatConfig::default());
+            let others = places(&hosted, 4, PATIENCE);
             if stuck {
                 hanging
                     .lane
@@ -233,8 +181,8 @@ fn a_hang_costs_its_own_queue_only() {
 
 #[test]
 fn everybody_comes_back_after_resets_deaths_and_a_move() {
-    let hosted = Hosted::new(hosted_config(2, true), 1, Reset::Queue);
-    let places = hosted.places(6, PATIENCE * 2);
+    let hosted = new(hosted_config(2, true), 1, Reset::Queue);
+    let places = places(&hosted, 6, PATIENCE * 2);
     for round in 0..4 {
         let jobs: Vec<_> = places
             .iter()
@@ -258,8 +206,8 @@ fn everybody_comes_back_after_resets_deaths_and_a_move() {
 
 #[test]
 fn a_device_that_is_pulled_out_ends_everything() {
-    let hosted = Hosted::new(hosted_config(2, true), 0, Reset::Queue);
-    let places = hosted.places(6, PATIENCE * 2);
+    let hosted = new(hosted_config(2, true), 0, Reset::Queue);
+    let places = places(&hosted, 6, PATIENCE * 2);
     let jobs: Vec<_> = places
         .iter()
         .flat_map(|place| place.lane.fills(0..20))
@@ -275,8 +223,8 @@ fn a_device_that_is_pulled_out_ends_everything() {
 /// nothing on the hardware are not asked about any job.
 #[test]
 fn a_device_that_goes_silently_is_found_out_by_who_waits_for_a_slot() {
-    let hosted = Hosted::new(hosted_config(1, true), 0, Reset::Queue);
-    let places = hosted.places(2, PATIENCE);
+    let hosted = new(hosted_config(1, true), 0, Reset::Queue);
+    let places = places(&hosted, 2, PATIENCE);
     rounds(&places, 1);
     let away = |place: &&Place| {
         let seat = place.seat.snapshot().expect("its queue is alive");
@@ -291,8 +239,8 @@ fn a_device_that_goes_silently_is_found_out_by_who_waits_for_a_slot() {
 
 #[test]
 fn a_queue_that_is_killed_on_its_slot_leaves_nothing() {
-    let hosted = Hosted::new(hosted_config(1, true), 0, Reset::Queue);
-    let place = hosted.place(PATIENCE, SeatConfig::default());
+    let hosted = new(hosted_config(1, true), 0, Reset::Queue);
+    let place = seated(&hosted, PATIENCE, SeatConfig::default());
     let jobs = [
         place.lane.submit(&[Command::Hang]),
         place.lane.submit(&[place.lane.fill(0)]),
@@ -313,20 +261,20 @@ fn a_queue_that_is_killed_on_its_slot_leaves_nothing() {
     until("its memory to be free", || {
         hosted.rig.soft.gpu().memory_in_use() == 0
     });
-    let other = hosted.place(PATIENCE, SeatConfig::default());
+    let other = seated(&hosted, PATIENCE, SeatConfig::default());
     all_well(&other.lane.fills(0..10));
     hosted.end(vec![other]);
 }
 
 #[test]
 fn a_compositor_is_prompt_beside_hogs() {
-    let hosted = Hosted::new(hosted_config(1, true), 0, Reset::Queue);
-    let hogs = hosted.places(4, PATIENCE);
+    let hosted = new(hosted_config(1, true), 0, Reset::Queue);
+    let hogs = places(&hosted, 4, PATIENCE);
     let high = SeatConfig {
         priority: Priority::High,
         ..SeatConfig::default()
     };
-    let compositor = hosted.place(PATIENCE, high);
+    let compositor = seated(&hosted, PATIENCE, high);
     let spin = Command::Spin { ns: 10_000_000 };
     let noise: Vec<_> = (0..10)
         .flat_map(|_| hogs.iter().map(|place| place.lane.submit(&[spin])))

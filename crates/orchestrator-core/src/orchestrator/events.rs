@@ -29,8 +29,10 @@ where
         Ok(())
     }
 
-    /// The gate of the seat's queue has yielded, and this is what the queue said in the same lock
-    /// hold: answers [`Effect::Yield`](crate::Effect::Yield).
+    /// The gate of the seat's queue has yielded: answers [`Effect::Yield`](crate::Effect::Yield). The
+    /// report is what the queue said in the same lock hold. A host that only knows the version of the
+    /// last report before gives that, with [`Out::Inside`]: what is so now is believed when it comes, and
+    /// if it has come already, that is later and counts.
     ///
     /// # Errors
     ///
@@ -101,7 +103,7 @@ where
         let last = !wants && unit.wanting == 0;
         match unit.standing {
             Standing::Off if first => {
-                self.wake(leader, now);
+                self.policy.woke(&mut unit.account, now);
                 self.join(leader, now);
             }
             Standing::Waiting if last => {
@@ -110,8 +112,7 @@ where
                 self.dirty = true;
             }
             Standing::Running if first => {
-                self.wake(leader, now);
-                let unit = self.seats.unit_mut(leader);
+                self.policy.woke(&mut unit.account, now);
                 unit.account.turn_since = now;
                 unit.charging = true;
                 unit.charged = now;
