@@ -184,6 +184,10 @@ pub struct Orchestrator<S, L, P> {
     news_last: u32,
     /// Something has changed that decisions depend on.
     dirty: bool,
+    /// By priority and kind: free slots that the last decision has kept for groups.
+    kept: [[u16; KINDS_MAX]; Priority::COUNT],
+    /// Since when the policy has not heard of that.
+    kept_since: Time,
     /// When a decision is due even if nothing happens, and when the host will call.
     wake_at: Option<Time>,
     armed: Option<Time>,
@@ -230,6 +234,8 @@ where
             news: NONE,
             news_last: NONE,
             dirty: false,
+            kept: [[0; KINDS_MAX]; Priority::COUNT],
+            kept_since: Time::ZERO,
             wake_at: None,
             armed: None,
         })

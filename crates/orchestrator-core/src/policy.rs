@@ -5,6 +5,8 @@ mod bound;
 mod fair;
 mod fifo;
 
+use core::time::Duration;
+
 use ringfence_core::Time;
 
 pub use bound::{Rival, Stage};
@@ -81,9 +83,9 @@ pub trait Policy {
     /// A unit has held a slot of `kind` for so long, with work.
     fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64);
 
-    /// A unit has been on its way to a slot of `kind` for so long, or from it without work: nobody could
-    /// use the slot.
-    fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64);
+    /// For so long nobody could use a slot of `kind`: a unit of this priority was on its way to it, or
+    /// from it without work, or it was kept for a group that lacks others.
+    fn switched(&mut self, priority: Priority, kind: SlotKind, ns: u64);
 
     /// A decision is due, or somebody wakes: this is the field.
     fn look(&mut self, field: &Field);
@@ -98,6 +100,9 @@ pub trait Policy {
     /// From when on a unit that is on its slots, and has work, makes way for one that waits: now, or
     /// from some time on if nothing changes; `None` if it does not. One without work always does.
     fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time>;
+
+    /// For how long slots are kept at most for a group that lacks others.
+    fn keeps_for(&self) -> Duration;
 
     /// In the present decision it is this unit's turn, before any that rank after it: it is given
     /// slots now, or somebody makes way for it, or it must wait.

@@ -347,3 +347,48 @@ fn who_must_wait_for_what_it_is_owed_finds_it_untouched() {
         assert!(host.busy(seat) > Duration::from_millis(20), "{seat:?}");
     }
 }
+
+/// Two slots: one for somebody important who always has work, and one that a group of two less important
+/// seats needs as well.
+fn beside_a_group(priority: Priority, beside: SeatConfig) -> (Host<Fair>, [SeatId; 2], SeatId) {
+    let mut host = Host::new(Fair::default(), &[0, 1]);
+    let important = host.add(of(Priority::High, only(0)));
+    let group = [0, 1].map(|_| host.add(of(priority, Kinds::ALL)));
+    host.core.group(&group).unwrap();
+    let beside = host.add(beside);
+    for seat in [important, group[0], group[1], beside] {
+        host.say(seat, true);
+    }
+    (host, group, beside)
+}
+
+/// A slot that was kept for a group, while it waited for another, was held by nobody: whoever waited for
+/// it was owed nothing for that time.
+#[test]
+fn lower_priorities_are_owed_for_slots_that_are_kept() {
+    let normal = of(Priority::Normal, only(1));
+    let (mut host, ..) = beside_a_group(Priority::High, normal);
+    let low = host.add(of(Priority::Low, only(1)));
+    host.say(low, true);
+    host.run_for(1_000 * MS);
+    assert!(
+        host.busy(low) >= Duration::from_millis(56),
+        "{:?}",
+        host.busy(low)
+    );
+}
+
+/// A slot was kept for a group that had to wait until its priority was owed something, while others
+/// could have used it.
+#[test]
+fn no_slot_is_kept_while_somebody_more_important_stays() {
+    let (mut host, group, beside) = beside_a_group(Priority::Normal, of(Priority::Normal, only(1)));
+    host.run_for(2_000 * MS);
+    let used = host.busy(beside) + (host.busy(group[0]) + host.busy(group[1])) / 2;
+    assert!(used >= Duration::from_millis(1_900), "{used:?}");
+    assert!(
+        host.busy(group[0]) >= Duration::from_millis(100),
+        "{:?}",
+        host.busy(group[0])
+    );
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Any policy, chosen when the orchestrator is made.
 
+use std::time::Duration;
+
 use ringfence::Time;
 use ringfence_orchestrator_core::{Account, Field, Policy, Priority, SlotKind};
 
@@ -24,8 +26,8 @@ impl Policy for AnyPolicy {
         self.0.ran(account, kind, ns);
     }
 
-    fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64) {
-        self.0.switched(account, kind, ns);
+    fn switched(&mut self, priority: Priority, kind: SlotKind, ns: u64) {
+        self.0.switched(priority, kind, ns);
     }
 
     fn look(&mut self, field: &Field) {
@@ -42,6 +44,10 @@ impl Policy for AnyPolicy {
 
     fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time> {
         self.0.makes_way(resident, waiting, now)
+    }
+
+    fn keeps_for(&self) -> Duration {
+        self.0.keeps_for()
     }
 
     fn chosen(&mut self, account: &mut Account) {

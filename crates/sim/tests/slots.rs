@@ -16,6 +16,12 @@ use ringfence_sim::slots::{run, Options, Seen, Setup, Summary};
 
 const SEEDS: u64 = 300;
 
+/// Worlds in which something once was wrong that no other test shows.
+const ONCE_WRONG: [u64; 2] = [
+    3_418,  // Low priorities were owed nothing for slots that were kept for groups.
+    23_181, // The bound of waits did not know that a silent device's time is paid for.
+];
+
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     let number = value.parse();
@@ -40,7 +46,7 @@ fn random_worlds_keep_every_promise() {
     }
     let seeds = number("RINGFENCE_SLOTS_SEEDS").unwrap_or(SEEDS);
     let (mut all, mut seen) = (Summary::default(), Seen::default());
-    for seed in 0..seeds {
+    for seed in (0..seeds).chain(ONCE_WRONG) {
         let outcome = run(&Setup::from_seed(seed), &Options::default());
         let outcome = outcome.unwrap_or_else(|broken| {
             panic!("{broken}\nreplay: RINGFENCE_SLOTS_SEED={seed} cargo test -p ringfence-sim --test slots random")

@@ -46,6 +46,7 @@ where
         self.wake_at = None;
         self.look_for_stuck(now);
         self.look(now);
+        self.kept = [[0; KINDS_MAX]; Priority::COUNT];
         if self.waiting == 0 {
             return;
         }
@@ -69,6 +70,7 @@ where
 
     /// Charges everybody, and shows the policy the field.
     pub(super) fn look(&mut self, now: Time) {
+        self.charge_kept(now);
         let mut field = Field {
             slots: self.kinds,
             ..Field::EMPTY
@@ -106,6 +108,21 @@ where
             }
         }
         self.policy.look(&field);
+    }
+
+    /// Tells the policy of free slots that nobody could use, since they are kept for groups.
+    fn charge_kept(&mut self, now: Time) {
+        let since = core::mem::replace(&mut self.kept_since, now);
+        let span = u64::try_from(now.since(since).as_nanos()).unwrap_or(u64::MAX);
+        for priority in Priority::ALL {
+            for kind in Kinds::ALL.iter() {
+                let kept = self.kept[priority.level()][kind.number()];
+                if kept != 0 {
+                    let ns = span.saturating_mul(u64::from(kept));
+                    self.policy.switched(priority, kind, ns);
+                }
+            }
+        }
     }
 
     fn new_round(&self) -> Round {
@@ -152,7 +169,7 @@ where
             return true;
         }
         let several = self.seats.unit(leader).members > 1;
-        if several && !need.fits(&self.to_be_had(leader, round, now)) {
+        if several && !need.fits(&self.within_reach(leader, round, now)) {
             // It would hold slots that it cannot use, for as long as somebody likes.
             return false;
         }
@@ -179,20 +196,36 @@ where
         true
     }
 
-    /// What a unit can have, now or when others will have made way.
-    fn to_be_had(&self, leader: u32, round: &Round, now: Time) -> Have {
+    /// What a unit can have, now or when others will have made way; not what takes them so long that
+    /// nobody should be kept from the rest meanwhile.
+    fn within_reach(&mut self, leader: u32, round: &Round, now: Time) -> Have {
         let waiting = self.seats.unit(leader).account;
         let mut have = round.free.and(&round.coming);
+        let soon = now.after(self.policy.keeps_for());
+        let mut later: Option<Time> = None;
         for slot in self.slots.as_ref() {
             if slot.seat == NONE || slot.broken {
                 continue;
             }
             let other = self.seats.at(slot.seat).leader;
             let unit = self.seats.unit(other);
-            let way = self.policy.makes_way(&unit.account, &waiting, now);
-            if !self.is_between(other) && (way.is_some() || !unit.charging) {
-                have.add(slot.kind);
+            if self.is_between(other) {
+                continue;
             }
+            let way = match unit.charging {
+                true => self.policy.makes_way(&unit.account, &waiting, now),
+                false => Some(now),
+            };
+            match way {
+                Some(at) if at > soon => {
+                    later = Some(later.map_or(at, |other| other.min(at)));
+                }
+                Some(_) => have.add(slot.kind),
+                None => {}
+            }
+        }
+        if let Some(at) = later {
+            self.wake_by(at);
         }
         have
     }
@@ -209,6 +242,7 @@ where
 
     /// Takes what a unit will get off what is left for others, free slots first.
     fn promise(&mut self, leader: u32, round: &mut Round) {
+        let level = self.seats.unit(leader).account.priority.level();
         let mut need = self.need(leader);
         let mut next = Some(leader);
         while let Some(at) = next {
@@ -223,8 +257,13 @@ where
                     rest.take(*kind);
                     (need.left_over(&rest), round.free.of(*kind) == 0)
                 });
-            if let Some(kind) = best {
-                let _one_of_them = round.free.take(kind) || round.coming.take(kind);
+            let Some(kind) = best else {
+                continue;
+            };
+            if round.free.take(kind) {
+                self.kept[level][kind.number()] += 1;
+            } else {
+                let _one_of_them = round.coming.take(kind);
             }
         }
     }

@@ -51,6 +51,7 @@ where
         for (number, slot) in self.slots.as_ref().iter().enumerate() {
             self.check_slot(number as u16, slot)?;
         }
+        self.check_kept()?;
         let (mut waiting, mut used) = (0, 0);
         for at in 0..self.seats.len() as u32 {
             let seat = self.seats.at(at);
@@ -92,6 +93,23 @@ where
             "only on a broken slot is nobody on the way",
             at,
         )
+    }
+
+    fn check_kept(&self) -> Result<(), Violation> {
+        for kind in Kinds::ALL.iter() {
+            let free = |slot: &&Slot| slot.is_free() && slot.kind == kind;
+            let free = self.slots.as_ref().iter().filter(free).count();
+            let kept = self
+                .kept
+                .iter()
+                .map(|kept| usize::from(kept[kind.number()]));
+            rule(
+                kept.sum::<usize>() <= free,
+                "slots that are kept are free",
+                kind.number() as u32,
+            )?;
+        }
+        Ok(())
     }
 
     fn check_seat(&self, at: u32, seat: &Seat) -> Result<(), Violation> {

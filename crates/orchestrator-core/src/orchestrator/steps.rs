@@ -227,8 +227,9 @@ where
             return;
         }
         if !self.seats.unit(leader).charging {
-            let (kind, unit) = (self.slot_at(seat.slot).kind, self.seats.unit(leader));
-            self.policy.switched(&unit.account, kind, ns);
+            let kind = self.slot_at(seat.slot).kind;
+            let priority = self.seats.unit(leader).account.priority;
+            self.policy.switched(priority, kind, ns);
             return;
         }
         let seat = self.seats.at_mut(at);

@@ -21,13 +21,19 @@
 //! the last for the turn in which it comes so far, which it may finish. All of them together do that
 //! on `S` slots at a time.
 //!
+//! *Groups* have slots kept for them, up to a slice and a drain before each turn, in which nobody uses those.
+//!
 //! *Lower priorities* get one part in `G` (the guarantee) of what higher ones hold, each of them: of
-//! the time that passes `1 + lower / G` times as much is needed.
+//! the time that passes `1 + lower / G` times as much is needed; twice that part where there are groups.
 //!
 //! *Higher priorities* leave one part in `G + 1`, so all that is said so far takes `G + 1` times as
 //! long. It begins when the first slice is owed, after `G` slices of slot time, and each turn begins
 //! when somebody higher has had its least run, or somebody lower its slice, and has drained. A turn that
 //! took longer than a slice is paid for, by at most the lag, before the next one begins.
+//!
+//! *Trouble*, when nobody can use a slot since it is broken or the device owes an answer, passes like a
+//! turn: it is waited for, and whose turn it was, its priority has had that time. So lower priorities
+//! are owed a part of it, and who has higher ones pays for it `G` times.
 
 use core::time::Duration;
 
@@ -55,13 +61,14 @@ pub struct Stage {
     /// The longest time from when somebody is to leave until somebody else runs on its slots: callbacks,
     /// jobs that cannot be preempted, taking contexts off and on.
     pub drain: Duration,
+    /// For how long, all together, slots were broken or the device did not answer. Nothing, where it
+    /// works.
+    pub trouble: Duration,
 }
 
 impl FairConfig {
     /// The longest time that `waiter` waits for its slots, if `rivals` are all others that may be on a
     /// slot that it may be on, whatever they do. This module's documentation says why.
-    ///
-    /// Time in which a slot is broken, or the device does not answer, comes on top.
     pub fn longest_wait(
         &self,
         waiter: Rival,
@@ -79,12 +86,17 @@ impl FairConfig {
         };
         let own = u128::from(waiter.weight.get());
         let (mut all, mut turns, mut longest) = (0, 0, 0);
-        let (mut higher, mut lower) = (false, [false; Priority::COUNT]);
+        let (mut higher, mut lower) = (false, [0; Priority::COUNT]);
+        // Until somebody who must not be disturbed has drained.
+        let change = slice + drain;
+        let mut kept = 0;
         for rival in rivals {
             if rival.priority < waiter.priority {
                 higher = true;
             } else if rival.priority > waiter.priority {
-                lower[rival.priority.level()] = true;
+                let parts = if rival.seats > 1 { 2 } else { 1 };
+                let most = &mut lower[rival.priority.level()];
+                *most = parts.max(*most);
             } else {
                 let weight = u128::from(rival.weight.get());
                 let ahead = ((slice + drain) * weight).div_ceil(own)
@@ -93,13 +105,15 @@ impl FairConfig {
                     + drain;
                 all += ahead * u128::from(rival.seats.max(1));
                 turns += ahead.div_ceil(slice);
+                if rival.seats > 1 {
+                    kept += ahead.div_ceil(slice) * change;
+                }
                 longest = longest.max(ahead);
             }
         }
-        let lower = lower.iter().filter(|there| **there).count() as u128;
-        // Until somebody who must not be disturbed has drained.
-        let change = slice + drain;
-        let mut wait = (all + turns * drain).div_ceil(slots) + longest + 2 * change;
+        let lower: u128 = lower.iter().sum();
+        let mut wait = (all + turns * drain).div_ceil(slots) + kept + longest + 2 * change;
+        wait += u128::from(ns(stage.trouble));
         wait = wait * (part + lower) / part + change * lower;
         if higher {
             let paid = drain.min(u128::from(ns(self.lag)));

@@ -6,10 +6,9 @@
 //! about a slice, whatever its jobs are like. Who sleeps is owed a slice at most when it wakes; who is
 //! behind because it cannot be on more slots than it has, or was on others, keeps a bounded part of that.
 //!
-//! A higher priority goes first, but for a *guarantee*: for each slot that higher ones hold, or are on
-//! their way to, while a
-//! lower one waits for it, the lower one is owed a part of that time, and once that is a slice, it goes
-//! first and is left alone until its slice is over. So nobody starves. What it has had beyond that, as
+//! A higher priority goes first, but for a *guarantee*: for each slot that higher ones hold, are on
+//! their way to, or have kept for them, while a lower one waits for it, the lower one is owed a part of
+//! that time, and once that is a slice, it goes first and is left alone until its slice is over. So nobody starves. What it has had beyond that, as
 //! where its jobs cannot be preempted, or where several of it went first, it must wait for, so that the
 //! guarantee is no more than its part.
 
@@ -179,11 +178,11 @@ impl Fair {
         signed(ns.saturating_mul(self.guarantee))
     }
 
-    /// Somebody has held a slot of `kind` for so long: lower priorities that wait for it are owed.
-    fn held(&mut self, account: &Account, kind: SlotKind, ns: u64) {
+    /// Somebody of this priority has held a slot of `kind` for so long: lower priorities that wait for it are owed.
+    fn held(&mut self, priority: Priority, kind: SlotKind, ns: u64) {
         let most = self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES));
         let kind = kind.number();
-        for lower in account.priority.level() + 1..Priority::COUNT {
+        for lower in priority.level() + 1..Priority::COUNT {
             let debt = &mut self.debts[lower][kind];
             if self.waits[lower][kind] || *debt < 0 {
                 *debt = debt.saturating_add(signed(ns)).min(most);
@@ -232,11 +231,11 @@ impl Policy for Fair {
         account.guaranteed_ns -= guaranteed;
         self.pay(account, account.guaranteed_by, guaranteed);
         self.pay(account, kind, ns - guaranteed);
-        self.held(account, kind, ns);
+        self.held(account.priority, kind, ns);
     }
 
-    fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64) {
-        self.held(account, kind, ns);
+    fn switched(&mut self, priority: Priority, kind: SlotKind, ns: u64) {
+        self.held(priority, kind, ns);
     }
 
     fn look(&mut self, field: &Field) {
@@ -292,6 +291,11 @@ impl Policy for Fair {
             least.max(self.owed_at(waiting, now))
         };
         Some(way.max(now))
+    }
+
+    fn keeps_for(&self) -> Duration {
+        // Everybody makes way within a slice for who is owed one.
+        Duration::from_nanos(self.slice_ns)
     }
 
     fn chosen(&mut self, account: &mut Account) {

@@ -44,7 +44,7 @@ impl Policy for Fifo {
 
     fn ran(&mut self, _account: &mut Account, _kind: SlotKind, _ns: u64) {}
 
-    fn switched(&mut self, _account: &Account, _kind: SlotKind, _ns: u64) {}
+    fn switched(&mut self, _priority: Priority, _kind: SlotKind, _ns: u64) {}
 
     fn look(&mut self, _field: &Field) {}
 
@@ -62,6 +62,10 @@ impl Policy for Fifo {
             true => Some(turn.max(now)),
             false => None,
         }
+    }
+
+    fn keeps_for(&self) -> Duration {
+        Duration::from_nanos(self.turn_ns)
     }
 
     fn chosen(&mut self, _account: &mut Account) {}

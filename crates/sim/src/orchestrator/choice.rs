@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The policy of a run: one of the crate's own, with at most one bug in front of it.
 
+use std::time::Duration;
+
 use ringfence_core::Time;
 use ringfence_orchestrator_core::{Account, Fair, Field, Fifo, Policy, Priority, SlotKind};
 
@@ -71,8 +73,8 @@ impl Policy for Choice {
         self.policy().ran(account, kind, ns);
     }
 
-    fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64) {
-        self.policy().switched(account, kind, ns);
+    fn switched(&mut self, priority: Priority, kind: SlotKind, ns: u64) {
+        self.policy().switched(priority, kind, ns);
     }
 
     fn look(&mut self, field: &Field) {
@@ -99,6 +101,10 @@ impl Policy for Choice {
             return Some(now);
         }
         self.policy_ref().makes_way(resident, waiting, now)
+    }
+
+    fn keeps_for(&self) -> Duration {
+        self.policy_ref().keeps_for()
     }
 
     fn chosen(&mut self, account: &mut Account) {

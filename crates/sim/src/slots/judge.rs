@@ -121,8 +121,6 @@ impl World {
                 .into_iter()
                 .map(|waiter| config.longest_wait(waiter, rivals.iter().copied(), &stage));
             let bound = bounds.max().unwrap_or(Duration::ZERO);
-            let trouble = Duration::from_nanos(self.trouble_ns + self.late_ns);
-            let bound = bound.saturating_add(trouble);
             let waited = Duration::from_nanos(self.lines[queue].longest_wait);
             if waited > bound {
                 return Err(format!(
@@ -179,6 +177,7 @@ impl World {
             elsewhere: self.setup.slots.len() > 1,
             slots: if alone { slots as u16 } else { 1 },
             drain: Duration::from_nanos(jobs + callbacks + switch),
+            trouble: Duration::from_nanos(self.trouble_ns + self.late_ns),
         }
     }
 }

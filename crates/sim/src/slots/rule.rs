@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The policy of a world: one of those there are, with a bug planted where one is wanted.
 
+use std::time::Duration;
+
 use ringfence_core::Time;
 use ringfence_orchestrator_core::{Account, Fair, Field, Fifo, Policy, Priority, SlotKind};
 
@@ -63,8 +65,8 @@ impl Policy for Planted {
         }
     }
 
-    fn switched(&mut self, account: &Account, kind: SlotKind, ns: u64) {
-        ask!(mut self, policy => policy.switched(account, kind, ns));
+    fn switched(&mut self, priority: Priority, kind: SlotKind, ns: u64) {
+        ask!(mut self, policy => policy.switched(priority, kind, ns));
     }
 
     fn key(&self, account: &Account) -> u64 {
@@ -89,6 +91,10 @@ impl Policy for Planted {
 
     fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time> {
         ask!(self, policy => policy.makes_way(resident, waiting, now))
+    }
+
+    fn keeps_for(&self) -> Duration {
+        ask!(self, policy => policy.keeps_for())
     }
 
     fn chosen(&mut self, account: &mut Account) {

@@ -26,7 +26,7 @@ impl Policy for Unfair {
         account.virtual_time = account.virtual_time.saturating_add(ns);
     }
 
-    fn switched(&mut self, _account: &Account, _kind: SlotKind, _ns: u64) {}
+    fn switched(&mut self, _priority: Priority, _kind: SlotKind, _ns: u64) {}
 
     fn look(&mut self, _field: &Field) {}
 
@@ -41,6 +41,10 @@ impl Policy for Unfair {
         let richer =
             waiting.priority == resident.priority && waiting.virtual_time > resident.virtual_time;
         (less_important || richer).then(|| resident.turn_since.after(TURN).max(now))
+    }
+
+    fn keeps_for(&self) -> Duration {
+        TURN
     }
 
     fn chosen(&mut self, _account: &mut Account) {}
