@@ -184,6 +184,8 @@ pub struct Orchestrator<S, L, P> {
     news_last: u32,
     /// Something has changed that decisions depend on.
     dirty: bool,
+    /// Decisions so far.
+    decisions: u64,
     /// By priority and kind: free slots that the last decision has kept for groups.
     kept: [[u16; KINDS_MAX]; Priority::COUNT],
     /// Since when the policy has not heard of that.
@@ -234,6 +236,7 @@ where
             news: NONE,
             news_last: NONE,
             dirty: false,
+            decisions: 0,
             kept: [[0; KINDS_MAX]; Priority::COUNT],
             kept_since: Time::ZERO,
             wake_at: None,

@@ -146,6 +146,8 @@ pub(crate) struct Unit {
     pub(crate) charged: Time,
     /// Since when it has had no work, on its slots.
     pub(crate) idle_since: Time,
+    /// How many decisions there had been then.
+    pub(crate) idle_at: u64,
     /// While a decision is made: the next of those that have been promised slots.
     pub(crate) promised: u32,
     /// And where it stood in its line.
@@ -227,6 +229,7 @@ impl Seat {
             charging: false,
             charged: Time::ZERO,
             idle_since: Time::ZERO,
+            idle_at: 0,
             promised: NONE,
             promised_place: (0, 0),
         },

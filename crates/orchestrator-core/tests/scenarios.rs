@@ -392,3 +392,23 @@ fn no_slot_is_kept_while_somebody_more_important_stays() {
         host.busy(group[0])
     );
 }
+
+/// A queue that ran out of work for a moment, in which no decision was made, had a new turn each time.
+#[test]
+fn a_moment_without_work_is_no_new_turn() {
+    let mut host = Host::new(Fair::default(), &[0]);
+    let [restless, other] = [0, 1].map(|_| host.add(of(Priority::Normal, Kinds::ALL)));
+    host.say(restless, true);
+    host.say(other, true);
+    for _ in 0..30 {
+        host.run_for(MS / 10);
+        host.say(restless, false);
+        host.say(restless, true);
+    }
+    host.run_for(0);
+    assert!(
+        host.busy(other) >= Duration::from_micros(900),
+        "{:?}",
+        host.busy(other)
+    );
+}

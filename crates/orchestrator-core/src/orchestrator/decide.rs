@@ -43,6 +43,7 @@ where
 {
     pub(super) fn decide(&mut self, now: Time) {
         self.dirty = false;
+        self.decisions += 1;
         self.wake_at = None;
         self.look_for_stuck(now);
         self.look(now);

@@ -113,7 +113,11 @@ where
             }
             Standing::Running if first => {
                 self.policy.woke(&mut unit.account, now);
-                unit.account.turn_since = now;
+                // Where nobody could have its slots meanwhile, it is the same turn: or it would have as long
+                // a turn as it likes.
+                if unit.idle_at != self.decisions {
+                    unit.account.turn_since = now;
+                }
                 unit.charging = true;
                 unit.charged = now;
                 self.dirty |= self.waiting != 0;
@@ -123,6 +127,7 @@ where
                 let unit = self.seats.unit_mut(leader);
                 unit.charging = false;
                 unit.idle_since = now;
+                unit.idle_at = self.decisions;
                 self.dirty |= self.waiting != 0;
             }
             _ => {}
