@@ -30,7 +30,8 @@ pub enum Effect {
         /// Where.
         slot: SlotId,
     },
-    /// The seat's queue may run jobs: open its gate. All seats of its group are bound.
+    /// The seat's queue may run jobs: open its gate. All seats of its group are bound. Where there is no
+    /// queue yet, it is said again [when there is](crate::Orchestrator::attached).
     Run {
         /// Whose.
         seat: SeatId,

@@ -170,6 +170,8 @@ pub struct Seat {
     pub(crate) gone: bool,
     /// Its gate was opened and has not been shut since.
     pub(crate) ajar: bool,
+    /// Its queue was made while it ran: the host is to open its gate once more.
+    pub(crate) reopen: bool,
     /// It was lost with its gate ajar: the host is to shut it.
     pub(crate) shut: bool,
     /// The device has not answered for too long, and the host is to be told.
@@ -239,6 +241,7 @@ impl Seat {
         removing: false,
         gone: false,
         ajar: false,
+        reopen: false,
         shut: false,
         stuck: false,
         wants: false,

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use ringfence::fence::{Callback, Registration, Status};
 use ringfence::section::SignallingSection;
-use ringfence::{Fence, GateReport, Out};
+use ringfence::{Fence, GateControl, GateReport, Out};
 use ringfence_orchestrator_core::{Answer, Checked, Effect, SeatId};
 
 use crate::device::{Answers, Binding, Check, SlotDevice, Vacating};
 use crate::seat::Entry;
-use crate::shared::{Action, Shared, LAST_WORD};
+use crate::shared::{Action, Shared, LAST_WORD, NO_QUEUE_YET};
 
 type Wake = Box<dyn FnMut(Status) + Send>;
 
@@ -65,20 +65,20 @@ impl<V: SlotDevice> Shared<V> {
                 self.call(|device| device.bind(slot, &entry.context, binding));
             }
             Effect::Run { .. } => {
-                // A queue that is gone is about to say so.
+                // A queue that is gone is about to say so, and one that is not there yet will.
                 let _version = entry.control.get().and_then(|gate| gate.open());
             }
             Effect::Yield { .. } => {
-                let version = entry.control.get().and_then(|gate| gate.yield_now());
-                let report = match version {
+                let report = match entry.control.get().map(GateControl::yield_now) {
                     // What it was before; what it is now follows, if it has not come already.
-                    Some(version) => GateReport {
+                    Some(Some(version)) => GateReport {
                         version,
                         wants: true,
                         out: Out::Inside,
                     },
                     // The queue is gone.
-                    None => LAST_WORD,
+                    Some(None) => LAST_WORD,
+                    None => NO_QUEUE_YET,
                 };
                 let answered = self.event(|core, now| core.yielded(seat, report, now));
                 debug_assert_eq!(answered, Ok(()));

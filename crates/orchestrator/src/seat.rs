@@ -172,6 +172,8 @@ impl<V: SlotDevice> Gate for Holder<V> {
     fn attached(&self, control: GateControl) {
         let first = self.entry.control.set(control).is_ok();
         self.attached.store(true, Ordering::Release);
+        // Who acts does not know the gate before it is there: its group may be on its slots already.
+        let _gone = self.shared.event(|core, _now| core.attached(self.entry.id));
         debug_assert!(first, "a seat's gate is for one queue");
     }
 

@@ -30,6 +30,14 @@ pub(crate) const LAST_WORD: GateReport = GateReport {
     out: Out::Nothing,
 };
 
+/// What is said for a seat that others of its group have brought to a slot before it has a queue. That
+/// has a gate that was never opened, and its reports are all of after this.
+pub(crate) const NO_QUEUE_YET: GateReport = GateReport {
+    version: 0,
+    wants: false,
+    out: Out::Nothing,
+};
+
 /// Batches that one thread acts on before it leaves the rest to the executor.
 const ROUNDS_MAX: usize = 32;
 

@@ -29,6 +29,22 @@ where
         Ok(())
     }
 
+    /// The seat's queue has been made, and its gate is shut. If others of its group have brought it to a
+    /// slot before, the host is told once more to open it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Unknown`].
+    pub fn attached(&mut self, seat: SeatId) -> Result<(), Refused> {
+        let at = self.find(seat)?;
+        let found = self.seats.at_mut(at);
+        if found.phase == Phase::Running {
+            found.reopen = true;
+            self.tell(at);
+        }
+        Ok(())
+    }
+
     /// The gate of the seat's queue has yielded: answers [`Effect::Yield`](crate::Effect::Yield). The
     /// report is what the queue said in the same lock hold. A host that only knows the version of the
     /// last report before gives that, with [`Out::Inside`]: what is so now is believed when it comes, and

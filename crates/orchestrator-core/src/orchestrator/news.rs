@@ -101,7 +101,12 @@ where
             return None;
         }
         let seat = self.seats.at_mut(at);
+        let reopen = core::mem::take(&mut seat.reopen);
         Some(match seat.phase {
+            Phase::Running if reopen => {
+                self.opened(at);
+                Effect::Run { seat: id }
+            }
             Phase::Check => {
                 seat.phase = Phase::Checking;
                 Effect::Check { seat: id, slot }

@@ -3,7 +3,7 @@
 
 use ringfence_orchestrator::{Fair, GroupError, Preemption};
 
-use crate::rig::{submit, wait, Context, Rig};
+use crate::rig::{eventually, submit, wait, Context, Rig};
 
 #[test]
 fn a_group_runs_together_or_not_at_all() {
@@ -69,4 +69,31 @@ fn what_cannot_be_a_group_is_refused() {
     wait(&submit(&queue));
     let late = rig.seat("late", &Context::new());
     assert_eq!(refused(&[&seats[2], &late]), GroupError::InUse);
+}
+
+#[test]
+fn a_queue_may_come_when_its_group_runs_already() {
+    let rig = Rig::new(2, Preemption::Supported, Fair::default());
+    let (left, right) = (Context::new(), Context::new());
+    let (left_seat, right_seat) = (rig.seat("left", &left), rig.seat("right", &right));
+    rig.orchestrator.group(&[&left_seat, &right_seat]).unwrap();
+    let left_queue = rig.queue(&left_seat, &[&right]);
+    wait(&submit(&left_queue));
+    let right_queue = rig.queue(&right_seat, &[&left]);
+    wait(&submit(&right_queue));
+}
+
+#[test]
+fn a_queue_may_come_when_its_group_has_left_its_slots() {
+    let rig = Rig::new(2, Preemption::Supported, Fair::default());
+    let (left, right) = (Context::new(), Context::new());
+    let (left_seat, right_seat) = (rig.seat("left", &left), rig.seat("right", &right));
+    rig.orchestrator.group(&[&left_seat, &right_seat]).unwrap();
+    let left_queue = rig.queue(&left_seat, &[&right]);
+    wait(&submit(&left_queue));
+    let (_, _, other) = rig.simple("other");
+    wait(&submit(&other));
+    eventually("the group has left", || !right.is_resident());
+    let right_queue = rig.queue(&right_seat, &[&left]);
+    wait(&submit(&right_queue));
 }
