@@ -2,9 +2,10 @@
 //! Clients: whose the seats are, and what they have used.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use ringfence::irq::IrqLock;
 use ringfence_orchestrator_core::{SeatStats, KINDS_MAX};
 
 /// Somebody who has queues: a process, an open file. Made by
@@ -18,7 +19,7 @@ struct Inner {
     id: u64,
     name: String,
     /// What seats that have gone had used.
-    past: Mutex<SeatStats>,
+    past: IrqLock<SeatStats>,
 }
 
 impl fmt::Debug for Client {
@@ -33,7 +34,7 @@ impl Client {
             inner: Arc::new(Inner {
                 id,
                 name: name.to_owned(),
-                past: Mutex::default(),
+                past: IrqLock::default(),
             }),
         }
     }
@@ -48,15 +49,19 @@ impl Client {
         &self.inner.name
     }
 
-    /// One of its seats has gone.
+    /// One of its seats has gone. Interrupt-safe.
     pub(crate) fn keep(&self, stats: &SeatStats) {
-        let mut past = self.past();
-        add(&mut past, stats);
+        add(&mut self.inner.past.lock(), stats);
     }
 
-    pub(crate) fn past(&self) -> std::sync::MutexGuard<'_, SeatStats> {
-        let past = self.inner.past.lock();
-        past.unwrap_or_else(PoisonError::into_inner)
+    /// What its seats that have gone had used. Interrupt-safe.
+    pub(crate) fn past(&self) -> SeatStats {
+        *self.inner.past.lock()
+    }
+
+    /// Whether it is the same client, not only one of the same number.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 }
 

@@ -233,10 +233,11 @@ impl<V: SlotDevice> Orchestrator<V> {
     /// What a client has used up to now. Allocates.
     pub fn usage(&self, client: &Client) -> ClientUsage {
         let state = self.shared.state.lock();
-        let mut stats = *client.past();
+        // Under one lock: a seat that goes meanwhile is counted once.
+        let mut stats = client.past();
         for view in state.core.views(monotonic()) {
             let entry = state.entries[view.seat.place()].as_ref();
-            if entry.is_some_and(|entry| entry.client.id() == client.id()) {
+            if entry.is_some_and(|entry| entry.client.is(client)) {
                 add(&mut stats, &view.stats);
             }
         }

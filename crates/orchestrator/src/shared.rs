@@ -62,7 +62,7 @@ pub(crate) struct State<V: SlotDevice> {
     pub(crate) core: Core,
     pub(crate) entries: Vec<Option<Arc<Entry<V>>>>,
     /// Entries of seats that have gone, to be dropped by a thread that may sleep.
-    graves: Vec<(Arc<Entry<V>>, core::SeatStats)>,
+    graves: Vec<Arc<Entry<V>>>,
     /// Somebody acts, or the executor was told to.
     acting: bool,
     pub(crate) last_client: u64,
@@ -190,10 +190,9 @@ impl<V: SlotDevice> Shared<V> {
     /// Drops what is left of seats that have gone. Only on threads that may sleep.
     fn bury(&self) {
         loop {
-            let Some((entry, stats)) = self.state.lock().graves.pop() else {
+            let Some(entry) = self.state.lock().graves.pop() else {
                 return;
             };
-            entry.client.keep(&stats);
             drop(entry);
         }
     }
@@ -227,7 +226,10 @@ impl<V: SlotDevice> State<V> {
             Effect::Gone { seat, stats } => {
                 let entry = self.entries[seat.place()].take();
                 debug_assert!(entry.is_some(), "{seat:?} has no entry");
-                self.graves.extend(entry.map(|entry| (entry, stats)));
+                if let Some(entry) = entry {
+                    entry.client.keep(&stats);
+                    self.graves.push(entry);
+                }
                 return None;
             }
             Effect::ArmTimer { .. } => return Some((effect, None)),
@@ -273,7 +275,7 @@ impl<V: SlotDevice> State<V> {
 pub(crate) struct Room<V: SlotDevice> {
     seats: Box<[core::Seat]>,
     entries: Vec<Option<Arc<Entry<V>>>>,
-    graves: Vec<(Arc<Entry<V>>, core::SeatStats)>,
+    graves: Vec<Arc<Entry<V>>>,
 }
 
 impl<V: SlotDevice> Room<V> {

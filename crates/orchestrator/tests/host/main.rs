@@ -2,6 +2,9 @@
 //! Queues on slots, with threads.
 
 mod groups;
+#[path = "../../../ringfence/tests/common/manual.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod manual;
 mod rig;
 mod seats;
 mod trouble;

@@ -45,6 +45,12 @@ impl Context {
         })
     }
 
+    /// The hardware does at once what it has.
+    pub(crate) fn end_jobs(&self) {
+        let jobs = std::mem::take(&mut *self.jobs.lock().unwrap());
+        jobs.into_iter().for_each(|job| job.complete(Ok(())));
+    }
+
     pub(crate) fn is_resident(&self) -> bool {
         self.slot.load(Ordering::Acquire) != NOWHERE
     }

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread;
 
-use ringfence_orchestrator::{Fair, Fifo, Preemption, Priority, SeatConfig, Weight};
+use ringfence::Executor;
+use ringfence_orchestrator::{Fair, Fifo, Orchestrator, Preemption, Priority, SeatConfig, Weight};
 
-use crate::rig::{eventually, submit, wait, Context, Manner, Rig};
+use crate::manual::Manual;
+use crate::rig::{eventually, submit, wait, Context, Manner, Port, Rig, Slots};
 
 #[test]
 fn many_queues_share_few_slots() {
@@ -205,9 +207,47 @@ fn what_a_client_has_used_is_told_as_the_kernel_does() {
     eventually("the seat is gone", || {
         rig.orchestrator.snapshot().seats.is_empty()
     });
-    eventually("and counted", || {
-        rig.orchestrator.usage(&rig.client).stats.busy.as_nanos() >= busy
-    });
+    // Also as long as nobody has dropped what is left of it.
+    assert!(rig.orchestrator.usage(&rig.client).stats.busy.as_nanos() >= busy);
+}
+
+#[test]
+fn what_a_seat_has_used_is_counted_before_the_executor_comes() {
+    let slots = Slots::new(1, Preemption::Supported);
+    let manual = Manual::new();
+    let orchestrator = Orchestrator::builder("manual", Port(Arc::clone(&slots)))
+        .build(manual.clone() as Arc<dyn Executor>)
+        .unwrap();
+    let client = orchestrator.client("test");
+    let rig = Rig::new(1, Preemption::Supported, Fair::default());
+    let seat = orchestrator
+        .seat("short", SeatConfig::default(), &client, Context::new())
+        .unwrap();
+    let queue = rig.queue(&seat, &[]);
+    let job = submit(&queue);
+    eventually("it is on the slot", || seat.context().is_resident());
+    let used = || orchestrator.usage(&client).stats;
+    eventually("it has used it", || !used().busy.is_zero());
+    let (ended, before) = (queue.closed(), used().busy);
+    queue.kill(ringfence::Errno::ENODEV);
+    seat.context().end_jobs();
+    drop((queue, job));
+    wait(&ended);
+    eventually("the seat is gone", || seat.snapshot().is_err());
+    assert_eq!(manual.scheduled(), 1, "there is something to be dropped");
+    assert!(used().busy >= before);
+    manual.work();
+    assert!(used().busy >= before);
+}
+
+#[test]
+fn clients_of_two_orchestrators_are_two() {
+    let one = Rig::new(1, Preemption::Supported, Fair::default());
+    let two = Rig::new(1, Preemption::Supported, Fair::default());
+    let (_, _, queue) = one.simple("one");
+    wait(&submit(&queue));
+    assert_eq!(one.client.id(), two.client.id());
+    assert_eq!(one.orchestrator.usage(&two.client).stats.stays, 0);
 }
 
 #[test]
