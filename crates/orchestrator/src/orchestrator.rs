@@ -241,17 +241,14 @@ impl<V: SlotDevice> Orchestrator<V> {
                 add(&mut stats, &view.stats);
             }
         }
-        let kinds: Vec<usize> = state
-            .core
-            .slots()
-            .iter()
-            .map(|slot| slot.kind().number())
-            .collect();
+        let mut slots = [0; KINDS_MAX];
+        for slot in state.core.slots() {
+            slots[slot.kind().number()] += 1;
+        }
         drop(state);
-        let count = |kind: usize| kinds.iter().filter(|other| **other == kind).count() as u32;
         let engines = self.shared.engines.iter().enumerate();
         let engines = engines
-            .filter_map(|(kind, name)| Some((name.clone()?, stats.busy_on[kind], count(kind))));
+            .filter_map(|(kind, name)| Some((name.clone()?, stats.busy_on[kind], slots[kind])));
         ClientUsage {
             driver: self.shared.name.clone(),
             client: client.id(),

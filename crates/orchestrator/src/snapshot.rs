@@ -124,8 +124,8 @@ impl Snapshot {
         // Memory is taken without the lock, which interrupt handlers may wait for.
         let room = shared.state.lock().core.capacity();
         let mut views = Vec::with_capacity(room * 2);
-        let mut slots =
-            Vec::with_capacity(usize::from(u16::MAX).min(shared.state.lock().core.slots().len()));
+        let count = shared.state.lock().core.slots().len();
+        let mut slots = Vec::with_capacity(count);
         let now = monotonic();
         let state = shared.state.lock();
         for view in state.core.views(now).take(views.capacity()) {
