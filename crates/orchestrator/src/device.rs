@@ -28,7 +28,8 @@ pub trait SlotDevice: Send + Sync + 'static {
     fn preemption(&self) -> Preemption;
 
     /// Whether the queue of this context has what its next job needs, but for the slot. Asked before
-    /// it gets a slot, where its seat is [to be checked](crate::SeatConfig::checked).
+    /// it gets a slot, where its seat is [to be checked](crate::SeatConfig::checked). Not called in
+    /// interrupt handlers.
     fn check(&self, context: &Self::Context) -> Check {
         let _everything_is_there = context;
         Check::Ready

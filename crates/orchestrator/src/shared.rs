@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use arrayvec::ArrayVec;
 use ringfence::executor::{Place, Rest, Runnable};
-use ringfence::irq::{IrqLock, IrqLockGuard};
+use ringfence::irq::{self, IrqLock, IrqLockGuard};
 use ringfence::{monotonic, Executor, GateReport, Out, Time};
 use ringfence_orchestrator_core::{self as core, Effect, SeatId, SeatView};
 
@@ -63,6 +63,8 @@ pub(crate) struct State<V: SlotDevice> {
     pub(crate) entries: Vec<Option<Arc<Entry<V>>>>,
     /// Entries of seats that have gone, to be dropped by a thread that may sleep.
     graves: Vec<Arc<Entry<V>>>,
+    /// What comes next, and was not for an interrupt handler to act on.
+    put_off: Option<Effect>,
     /// Somebody acts, or the executor was told to.
     acting: bool,
     pub(crate) last_client: u64,
@@ -94,6 +96,7 @@ impl<V: SlotDevice> Shared<V> {
                     core,
                     entries: std::iter::repeat_with(|| None).take(room).collect(),
                     graves: Vec::with_capacity(room),
+                    put_off: None,
                     acting: false,
                     last_client: 0,
                 }),
@@ -142,8 +145,8 @@ impl<V: SlotDevice> Shared<V> {
     }
 
     /// Acts until there is nothing to do; the caller is who acts. True if the rest must be left to
-    /// the executor: there is too much, or there is something to be dropped and this thread may not
-    /// sleep.
+    /// the executor: there is too much, or something that this thread may not do, as dropping what is
+    /// left of a seat where it may not sleep.
     fn act_until_done<'a>(
         &'a self,
         mut state: IrqLockGuard<'a, State<V>>,
@@ -153,7 +156,7 @@ impl<V: SlotDevice> Shared<V> {
             let mut batch = ArrayVec::<Action<V>, BATCH>::new();
             let now = monotonic();
             while !batch.is_full() {
-                let Some(effect) = state.core.next(now) else {
+                let Some(effect) = state.next(now) else {
                     break;
                 };
                 match state.about(effect) {
@@ -161,7 +164,7 @@ impl<V: SlotDevice> Shared<V> {
                     None => continue,
                 }
             }
-            if batch.is_empty() && state.graves.is_empty() {
+            if batch.is_empty() && state.graves.is_empty() && state.put_off.is_none() {
                 state.acting = false;
                 return false;
             }
@@ -213,6 +216,17 @@ impl<V: SlotDevice> Shared<V> {
 }
 
 impl<V: SlotDevice> State<V> {
+    /// What is to be done next, here. A check may have to wait for the callback of the fence before: in a
+    /// handler that may be the one that it has interrupted.
+    fn next(&mut self, now: Time) -> Option<Effect> {
+        let effect = self.put_off.take().or_else(|| self.core.next(now))?;
+        if matches!(effect, Effect::Check { .. }) && irq::in_handler() {
+            self.put_off = Some(effect);
+            return None;
+        }
+        Some(effect)
+    }
+
     /// What an effect is about. `None` where there is nothing to act on.
     fn about(&mut self, effect: Effect) -> Option<Action<V>> {
         let seat = match effect {

@@ -111,6 +111,12 @@ pub(crate) struct Slots {
     pub(crate) works: AtomicBool,
 }
 
+impl std::fmt::Debug for Slots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slots").finish_non_exhaustive()
+    }
+}
+
 impl Slots {
     pub(crate) fn new(count: usize, preemption: Preemption) -> Arc<Self> {
         Arc::new(Self {
@@ -184,8 +190,13 @@ impl Slots {
         }
     }
 
+    /// Whether a request waits for the interrupt handler.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.requests.lock().is_empty()
+    }
+
     /// The interrupt handler.
-    fn interrupt(&self) {
+    pub(crate) fn interrupt(&self) {
         loop {
             let request = self.requests.lock().pop_front();
             match request {

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Devices that fail, forget and take their time.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::Duration;
 
-use ringfence::Timeline;
-use ringfence_orchestrator::{Fair, Preemption, SeatConfig, SlotId};
+use ringfence::executor::{Place, Runnable};
+use ringfence::irq::{raise, InterruptLine, LineNumber};
+use ringfence::{Executor, Time, Timeline};
+use ringfence_orchestrator::{Fair, Orchestrator, Preemption, SeatConfig, SlotId};
 
-use crate::rig::{eventually, submit, wait, Context, Manner, Rig};
+use crate::manual::Manual;
+use crate::rig::{eventually, submit, wait, Context, Manner, Port, Rig, Slots};
 
 fn state(seat: &ringfence_orchestrator::Seat<crate::rig::Port>) -> &'static str {
     seat.snapshot().unwrap().state
@@ -114,4 +119,91 @@ fn after_a_reset_everybody_gets_a_slot_again() {
         let fences: Vec<_> = queues.iter().map(|(_, _, queue)| submit(queue)).collect();
         fences.iter().for_each(wait);
     }
+}
+
+/// An executor that is done before the thread that has called it goes on, which is interrupted then.
+#[derive(Debug)]
+struct Prompt {
+    manual: Arc<Manual>,
+    slots: Arc<Slots>,
+    line: LineNumber,
+    /// Once.
+    interrupts: AtomicBool,
+}
+
+impl Executor for Prompt {
+    fn register(&self, runnable: Weak<dyn Runnable>) -> Place {
+        self.manual.register(runnable)
+    }
+
+    fn unregister(&self, place: Place) {
+        self.manual.unregister(place);
+    }
+
+    fn schedule(&self, runnable: Arc<dyn Runnable>) {
+        self.manual.schedule(runnable);
+        if self.interrupts.swap(false, Ordering::AcqRel) {
+            thread::scope(|scope| _ = scope.spawn(|| self.manual.work()));
+            eventually("the device is asked", || self.slots.is_asked());
+            raise(self.line);
+        }
+    }
+
+    fn arm_timer(&self, place: Place, at: Time) {
+        self.manual.arm_timer(place, at);
+    }
+}
+
+#[test]
+fn a_handler_in_the_middle_of_a_fences_callback_does_not_wait_for_that() {
+    let slots = Slots::new(1, Preemption::Supported);
+    let handled = Arc::clone(&slots);
+    let line = InterruptLine::new(move || handled.interrupt()).unwrap();
+    let prompt = Arc::new(Prompt {
+        manual: Manual::new(),
+        slots: Arc::clone(&slots),
+        line: line.number(),
+        interrupts: AtomicBool::new(false),
+    });
+    let orchestrator = Orchestrator::builder("prompt", Port(Arc::clone(&slots)))
+        .patience(None)
+        .build(Arc::clone(&prompt) as Arc<dyn Executor>)
+        .unwrap();
+    let client = orchestrator.client("test");
+    let rig = Rig::new(1, Preemption::Supported, Fair::default());
+    let seat = |checked| {
+        let config = SeatConfig {
+            checked,
+            ..SeatConfig::default()
+        };
+        let seat = orchestrator.seat("seat", config, &client, Context::new());
+        seat.unwrap()
+    };
+    let (waits, other) = (seat(true), seat(false));
+    let (waits_queue, other_queue) = (rig.queue(&waits, &[]), rig.queue(&other, &[]));
+    let timeline = Timeline::new("memory");
+    let (first, fence) = timeline.signaller();
+    *waits.context().missing.lock().unwrap() = Some(fence);
+    let done = submit(&waits_queue);
+    eventually("it is blocked", || state(&waits) == "blocked");
+    let job = submit(&other_queue);
+    eventually("the other one runs", || {
+        other.context().end_jobs();
+        job.is_signaled()
+    });
+    // Its slot is asked for in the fence's callback, and given in the handler.
+    let (second, fence) = timeline.signaller();
+    *waits.context().missing.lock().unwrap() = Some(fence);
+    *slots.vacate.lock().unwrap() = Manner::Interrupts;
+    prompt.interrupts.store(true, Ordering::Release);
+    first.signal(Ok(()));
+    assert!(!prompt.interrupts.load(Ordering::Acquire));
+    prompt.manual.work();
+    eventually("it waits for the next fence", || state(&waits) == "blocked");
+    second.signal(Ok(()));
+    prompt.manual.work();
+    eventually("it runs", || {
+        waits.context().end_jobs();
+        done.is_signaled()
+    });
 }
