@@ -2,7 +2,7 @@
 //! The handle, and how it is made.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ringfence::irq::IrqLock;
@@ -178,7 +178,7 @@ impl<V: SlotDevice> Orchestrator<V> {
             name: name.to_owned(),
             client: client.clone(),
             context,
-            control: OnceLock::new(),
+            control: Arc::default(),
             wait: IrqLock::new(Wait::new(&self.shared, id)),
         });
         // Nothing has been said about it: it has no queue yet.

@@ -22,7 +22,7 @@ pub(crate) struct Entry<V: SlotDevice> {
     pub(crate) client: Client,
     pub(crate) context: V::Context,
     /// The queue's gate, once there is a queue.
-    pub(crate) control: OnceLock<GateControl>,
+    pub(crate) control: Arc<OnceLock<GateControl>>,
     /// For the fence that the driver wants to see first.
     pub(crate) wait: IrqLock<Wait>,
 }
@@ -40,13 +40,14 @@ pub struct SeatError;
 /// signalling sections and, but for [`Seat::snapshot`], in interrupt handlers.
 pub struct Seat<V: SlotDevice> {
     holder: Arc<Holder<V>>,
+    entry: Arc<Entry<V>>,
 }
 
 impl<V: SlotDevice> fmt::Debug for Seat<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Seat")
-            .field("name", &self.holder.entry.name)
-            .field("id", &self.holder.entry.id)
+            .field("name", &self.entry.name)
+            .field("id", &self.entry.id)
             .finish_non_exhaustive()
     }
 }
@@ -55,10 +56,11 @@ impl<V: SlotDevice> Seat<V> {
     pub(crate) fn new(shared: Arc<Shared<V>>, entry: Arc<Entry<V>>) -> Self {
         let holder = Arc::new(Holder {
             shared,
-            entry,
+            id: entry.id,
+            control: Arc::clone(&entry.control),
             attached: AtomicBool::new(false),
         });
-        Self { holder }
+        Self { holder, entry }
     }
 
     /// The gate to build its queue with: [`Builder::gate`](ringfence::Builder::gate). For one queue.
@@ -70,11 +72,12 @@ impl<V: SlotDevice> Seat<V> {
     pub fn downgrade(&self) -> WeakSeat<V> {
         WeakSeat {
             holder: Arc::downgrade(&self.holder),
+            entry: Arc::downgrade(&self.entry),
         }
     }
 
     pub(crate) fn id(&self) -> SeatId {
-        self.holder.entry.id
+        self.entry.id
     }
 
     pub(crate) fn is_of(&self, shared: &Arc<Shared<V>>) -> bool {
@@ -83,7 +86,7 @@ impl<V: SlotDevice> Seat<V> {
 
     /// The driver's context.
     pub fn context(&self) -> &V::Context {
-        &self.holder.entry.context
+        &self.entry.context
     }
 
     /// Changes what the queue is due, also while it waits or runs.
@@ -130,19 +133,21 @@ impl<V: SlotDevice> Seat<V> {
     /// [`SeatError`] once it has gone.
     pub fn snapshot(&self) -> Result<SeatSnapshot, SeatError> {
         let view = self.holder.shared.view(self.id()).ok_or(SeatError)?;
-        Ok(SeatSnapshot::new(&view, &self.holder.entry))
+        Ok(SeatSnapshot::new(&view, &self.entry))
     }
 }
 
 /// A seat that may be gone: [`Seat::downgrade`].
 pub struct WeakSeat<V: SlotDevice> {
     holder: Weak<Holder<V>>,
+    entry: Weak<Entry<V>>,
 }
 
 impl<V: SlotDevice> Clone for WeakSeat<V> {
     fn clone(&self) -> Self {
         Self {
             holder: Weak::clone(&self.holder),
+            entry: Weak::clone(&self.entry),
         }
     }
 }
@@ -156,24 +161,27 @@ impl<V: SlotDevice> fmt::Debug for WeakSeat<V> {
 impl<V: SlotDevice> WeakSeat<V> {
     /// The seat, if something keeps it.
     pub fn upgrade(&self) -> Option<Seat<V>> {
-        let holder = self.holder.upgrade()?;
-        Some(Seat { holder })
+        let (holder, entry) = (self.holder.upgrade()?, self.entry.upgrade()?);
+        Some(Seat { holder, entry })
     }
 }
 
-/// Keeps the seat: for its handle, and for the queue, whose gate it is.
+/// Keeps the seat: for its handle, and for the queue, whose gate it is. Not the driver's context: the
+/// queue may end where that must not be dropped.
 struct Holder<V: SlotDevice> {
     shared: Arc<Shared<V>>,
-    entry: Arc<Entry<V>>,
+    id: SeatId,
+    /// The seat's.
+    control: Arc<OnceLock<GateControl>>,
     attached: AtomicBool,
 }
 
 impl<V: SlotDevice> Gate for Holder<V> {
     fn attached(&self, control: GateControl) {
-        let first = self.entry.control.set(control).is_ok();
+        let first = self.control.set(control).is_ok();
         self.attached.store(true, Ordering::Release);
         // Who acts does not know the gate before it is there: its group may be on its slots already.
-        let _gone = self.shared.event(|core, _now| core.attached(self.entry.id));
+        let _gone = self.shared.event(|core, _now| core.attached(self.id));
         debug_assert!(first, "a seat's gate is for one queue");
     }
 
@@ -181,18 +189,18 @@ impl<V: SlotDevice> Gate for Holder<V> {
         // A seat that is being removed does not care.
         let _gone = self
             .shared
-            .event(|core, now| core.report(self.entry.id, report, now));
+            .event(|core, now| core.report(self.id, report, now));
     }
 
     fn detached(&self) {
-        self.shared.remove(self.entry.id);
+        self.shared.remove(self.id);
     }
 }
 
 impl<V: SlotDevice> Drop for Holder<V> {
     fn drop(&mut self) {
         if !self.attached.load(Ordering::Acquire) {
-            self.shared.remove(self.entry.id);
+            self.shared.remove(self.id);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! acting already: he looks again before he is done. So one thread acts at a time, effects are acted on
 //! in their order, and an answer that is given at once does not recurse.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Weak};
 
 use arrayvec::ArrayVec;
@@ -196,7 +197,8 @@ impl<V: SlotDevice> Shared<V> {
             let Some(entry) = self.state.lock().graves.pop() else {
                 return;
             };
-            drop(entry);
+            // The driver's context goes with it. If that panics, it has said so.
+            let _panic = catch_unwind(AssertUnwindSafe(|| drop(entry)));
         }
     }
 

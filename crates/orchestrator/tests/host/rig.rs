@@ -28,6 +28,8 @@ pub(crate) struct Context {
     slot: AtomicU64,
     pub(crate) binds: AtomicU64,
     pub(crate) dropped: Option<Arc<AtomicBool>>,
+    /// Its drop panics.
+    pub(crate) panics: AtomicBool,
     /// What `check` says.
     pub(crate) missing: Mutex<Option<Fence>>,
 }
@@ -41,14 +43,25 @@ impl Context {
             slot: AtomicU64::new(NOWHERE),
             binds: AtomicU64::new(0),
             dropped: None,
+            panics: AtomicBool::new(false),
             missing: Mutex::new(None),
         })
     }
 
     /// The hardware does at once what it has.
     pub(crate) fn end_jobs(&self) {
-        let jobs = std::mem::take(&mut *self.jobs.lock().unwrap());
-        jobs.into_iter().for_each(|job| job.complete(Ok(())));
+        self.take_jobs()
+            .into_iter()
+            .for_each(|job| job.complete(Ok(())));
+    }
+
+    /// The hardware forgets what it has.
+    pub(crate) fn take_jobs(&self) -> VecDeque<Completion<Rider>> {
+        std::mem::take(&mut *self.jobs.lock().unwrap())
+    }
+
+    pub(crate) fn has_jobs(&self) -> bool {
+        !self.jobs.lock().unwrap().is_empty()
     }
 
     pub(crate) fn is_resident(&self) -> bool {
@@ -61,6 +74,7 @@ impl Drop for Context {
         if let Some(dropped) = &self.dropped {
             dropped.store(true, Ordering::Release);
         }
+        assert!(!*self.panics.get_mut(), "a context's drop panics");
     }
 }
 

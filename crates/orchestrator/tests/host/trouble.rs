@@ -207,3 +207,54 @@ fn a_handler_in_the_middle_of_a_fences_callback_does_not_wait_for_that() {
         done.is_signaled()
     });
 }
+
+#[test]
+fn a_context_whose_drop_panics_takes_nobody_along() {
+    let rig = Rig::new(1, Preemption::Supported, Fair::default());
+    let dropped = Arc::new(AtomicBool::new(false));
+    // More than there are workers.
+    for _ in 0..3 {
+        let mut context = Context::new();
+        let inner = Arc::get_mut(&mut context).unwrap();
+        inner.dropped = Some(Arc::clone(&dropped));
+        *inner.panics.get_mut() = true;
+        let seat = rig.seat("panics", &context);
+        let queue = rig.queue(&seat, &[]);
+        drop((context, seat));
+        wait(&submit(&queue));
+        let closed = queue.closed();
+        drop(queue);
+        wait(&closed);
+        eventually("the context is dropped", || {
+            dropped.swap(false, Ordering::AcqRel)
+        });
+    }
+    let (_, _, other) = rig.simple("other");
+    wait(&submit(&other));
+}
+
+#[test]
+fn a_context_is_not_dropped_where_its_queue_ends() {
+    let rig = Rig::new(1, Preemption::Supported, Fair::default());
+    rig.slots.works.store(false, Ordering::Release);
+    let dropped = Arc::new(AtomicBool::new(false));
+    let mut context = Context::new();
+    Arc::get_mut(&mut context).unwrap().dropped = Some(Arc::clone(&dropped));
+    let seat = rig.seat("ends", &context);
+    let queue = rig.queue(&seat, &[]);
+    let job = submit(&queue);
+    eventually("it is on the hardware", || context.has_jobs());
+    let late = context.take_jobs();
+    drop((context, seat));
+    rig.device.unbind().unwrap();
+    drop(queue);
+    assert!(job.wait_timeout(crate::rig::PATIENCE).unwrap().is_err());
+    eventually("its seat is gone", || {
+        rig.orchestrator.snapshot().seats.is_empty()
+    });
+    eventually("its context is dropped", || dropped.load(Ordering::Acquire));
+    // The last that is left of the queue.
+    let section = ringfence::section::SignallingSection::enter();
+    drop(late);
+    drop(section);
+}
