@@ -11,7 +11,7 @@
 //! fails, and the recovery's word that the context is ready again is what makes the seat wait for a
 //! slot once more.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use ringfence_orchestrator::{
@@ -43,8 +43,6 @@ pub struct SoftSeat {
     seat: OnceLock<WeakSeat<SoftSlots>>,
     /// What is to be answered.
     owed: Mutex<Owed>,
-    /// The device has it on a slot.
-    resident: AtomicBool,
     /// How often a recovery has said that it is ready.
     readied: AtomicU64,
 }
@@ -55,6 +53,8 @@ struct Owed {
     /// `readied` when that was asked for.
     readied: u64,
     vacating: Option<Vacating>,
+    /// The device has it on a slot, as far as was said.
+    resident: bool,
     /// The device has said that it cannot vacate; that the slot was lost is about to follow.
     refused: bool,
 }
@@ -120,7 +120,6 @@ impl SoftDevice {
             ring: Arc::downgrade(&driver.ring),
             seat: OnceLock::new(),
             owed: Mutex::default(),
-            resident: AtomicBool::new(false),
             readied: AtomicU64::new(0),
         });
         let seat = orchestrator.seat(name, config, client, Arc::clone(&context))?;
@@ -188,13 +187,8 @@ impl SoftSeat {
         }
     }
 
-    /// The device has said why it does not take the context off, and that the slot is lost.
-    fn leave(&self, stay: Option<Stay>) {
-        let vacating = {
-            let mut owed = lock(&self.owed);
-            owed.refused = false;
-            owed.vacating.take()
-        };
+    /// The context is off its slot: who asked for that is answered.
+    fn leave(vacating: Option<Vacating>, stay: Option<Stay>) {
         if let Some(vacating) = vacating {
             vacating.done(stay.map(|stay| stay.busy));
         }
@@ -205,11 +199,11 @@ impl SlotAnswer for SoftSeat {
     fn bound(&self, result: Result<(), GpuError>) {
         let (binding, readied) = {
             let mut owed = lock(&self.owed);
+            owed.resident |= result.is_ok();
             (owed.binding.take(), owed.readied)
         };
         let Some(binding) = binding else { return };
         if result.is_ok() {
-            self.resident.store(true, Ordering::Release);
             binding.done();
             return;
         }
@@ -229,21 +223,30 @@ impl SlotAnswer for SoftSeat {
     }
 
     fn vacated(&self, result: Result<Stay, GpuError>) {
-        match result {
-            Ok(stay) => {
-                self.resident.store(false, Ordering::Release);
-                self.leave(Some(stay));
+        let vacating = {
+            // In one lock hold: a request that is not taken is answered here, while the interrupt thread
+            // may be saying that the slot is lost.
+            let mut owed = lock(&self.owed);
+            if result.is_err() && owed.resident {
+                // It will be said when the slot is lost.
+                owed.refused = true;
+                return;
             }
-            // It will be said when the slot is lost.
-            Err(_) if self.resident.load(Ordering::Acquire) => lock(&self.owed).refused = true,
-            Err(_) => self.leave(None),
-        }
+            owed.resident = false;
+            owed.vacating.take()
+        };
+        Self::leave(vacating, result.ok());
     }
 
     fn lost(&self, loss: Loss) {
-        self.resident.store(false, Ordering::Release);
-        if std::mem::take(&mut lock(&self.owed).refused) {
-            self.leave(Some(loss.stay));
+        let (refused, vacating) = {
+            let mut owed = lock(&self.owed);
+            owed.resident = false;
+            let refused = std::mem::take(&mut owed.refused);
+            (refused, refused.then(|| owed.vacating.take()).flatten())
+        };
+        if refused {
+            Self::leave(vacating, Some(loss.stay));
         } else if let Some(seat) = self.seat() {
             // Where a vacate is under way its answer follows, and this changes nothing.
             let _gone = seat.lost();
