@@ -23,8 +23,8 @@ use crate::shared::Shared;
 
 /// Who decides when a queue may run. Set with [`Builder::gate`](crate::Builder::gate).
 ///
-/// No lock of the queue's is held in any of these calls. One that panics has said so; the queue
-/// goes on as if it had returned.
+/// No lock of the queue's is held in any of these calls. A `report` or `detached` that panics has said
+/// so; the queue goes on as if it had returned. If `attached` panics, `build` does, and the queue ends.
 pub trait Gate: Send + Sync {
     /// The queue has been made; its gate is shut. Called once, by the thread that builds the queue,
     /// before `build` returns, and before anything else. May allocate and sleep. A build that fails

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The last word to a gate is said once, however its queue ends.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::thread;
 
 use ringfence::{ClosePolicy, Errno, Out, Queue};
 
+use crate::common::manual::Manual;
 use crate::common::mock::Mock;
 use crate::common::{done, submit, Rig};
 use crate::porter::Porter;
@@ -102,5 +104,22 @@ fn a_build_that_fails_detaches() {
     assert!(built.is_err());
     assert_eq!(porter.detached(), 1);
     porter.assert_kept_the_rules();
+    rig.finish();
+}
+
+#[test]
+fn a_gate_that_panics_when_it_is_attached_ends_its_queue() {
+    let (rig, porter, manual) = (Rig::new(), Porter::new(), Manual::new());
+    let first = rig.build_on(builder(&porter), manual.clone());
+    // The porter is for one queue.
+    let second = catch_unwind(AssertUnwindSafe(|| {
+        rig.build_on(builder(&porter), manual.clone())
+    }));
+    assert!(second.is_err());
+    manual.work();
+    assert_eq!(porter.detached(), 1);
+    drop(first);
+    manual.work();
+    assert_eq!(porter.detached(), 2);
     rig.finish();
 }
