@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ringfence::fence::{Callback, Registration, Status};
+use ringfence::irq::give_up;
 use ringfence::section::SignallingSection;
 use ringfence::{Fence, GateControl, GateReport, Out};
 use ringfence_orchestrator_core::{Answer, Checked, Effect, SeatId};
@@ -34,6 +35,7 @@ impl Wait {
             if let Some(shared) = shared.upgrade() {
                 // Not here: what follows may want this callback's memory.
                 let _gone = shared.event_for_later(|core, now| core.ready(id, now));
+                give_up(shared);
             }
         })))
     }
@@ -159,10 +161,12 @@ impl<V: SlotDevice> Answers for Shared<V> {
     fn bound(self: Arc<Self>, seat: SeatId, answer: Answer) {
         let answered = self.event(|core, now| core.bound(seat, answer, now));
         debug_assert_eq!(answered, Ok(()));
+        give_up(self);
     }
 
     fn vacated(self: Arc<Self>, seat: SeatId, answer: Answer, measured: Option<Duration>) {
         let answered = self.event(|core, now| core.vacated(seat, answer, measured, now));
         debug_assert_eq!(answered, Ok(()));
+        give_up(self);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use arrayvec::ArrayVec;
 use ringfence::executor::{Place, Rest, Runnable};
-use ringfence::irq::{self, IrqLock, IrqLockGuard};
+use ringfence::irq::{self, CountPlace, Countable, IrqLock, IrqLockGuard};
 use ringfence::{monotonic, Executor, GateReport, Out, Time};
 use ringfence_orchestrator_core::{self as core, Effect, SeatId, SeatView};
 
@@ -53,6 +53,15 @@ pub(crate) struct Shared<V: SlotDevice> {
     pub(crate) place: Place,
     pub(crate) state: IrqLock<State<V>>,
     this: Weak<Self>,
+    /// For a count that an interrupt handler has had last.
+    count: CountPlace,
+}
+
+// SAFETY: It is a field.
+unsafe impl<V: SlotDevice> Countable for Shared<V> {
+    fn place(&self) -> &CountPlace {
+        &self.count
+    }
 }
 
 /// # Invariants
@@ -102,6 +111,7 @@ impl<V: SlotDevice> Shared<V> {
                     last_client: 0,
                 }),
                 this: Weak::clone(this),
+                count: CountPlace::default(),
             }
         })
     }

@@ -45,6 +45,7 @@
 //! ```
 
 pub(crate) mod audit;
+mod count;
 mod cpu;
 pub(crate) mod later;
 mod line;
@@ -53,6 +54,7 @@ mod lock;
 use std::marker::PhantomData;
 
 pub use audit::{violations, CountViolations, Violations};
+pub use count::{give_up, CountPlace, Countable};
 pub use cpu::{in_handler, mask, Masked};
 pub use later::flush;
 pub use line::{raise, InterruptLine, LineNumber, LineStats};

@@ -2,14 +2,16 @@
 //! Devices that fail, forget and take their time.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
 use ringfence::executor::{Place, Runnable};
-use ringfence::irq::{raise, InterruptLine, LineNumber};
-use ringfence::{Executor, Time, Timeline};
-use ringfence_orchestrator::{Fair, Orchestrator, Preemption, SeatConfig, SlotId};
+use ringfence::irq::{self, raise, InterruptLine, IrqLock, LineNumber};
+use ringfence::{Executor, GateReport, Out, Time, Timeline};
+use ringfence_orchestrator::{
+    Binding, Fair, Orchestrator, Preemption, SeatConfig, SlotDevice, SlotId, SlotKind, Vacating,
+};
 
 use crate::manual::Manual;
 use crate::rig::{eventually, submit, wait, Context, Manner, Port, Rig, Slots};
@@ -257,4 +259,71 @@ fn a_context_is_not_dropped_where_its_queue_ends() {
     let section = ringfence::section::SignallingSection::enter();
     drop(late);
     drop(section);
+}
+
+/// Keeps what it was asked for, and says where it was dropped.
+struct Last {
+    asked: Arc<IrqLock<Option<Binding>>>,
+    dropped: Arc<Mutex<Option<bool>>>,
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        *self.dropped.lock().unwrap() = Some(irq::in_handler());
+    }
+}
+
+impl SlotDevice for Last {
+    type Context = ();
+
+    fn slots(&self) -> Vec<SlotKind> {
+        vec![SlotKind::default()]
+    }
+
+    fn preemption(&self) -> Preemption {
+        Preemption::Supported
+    }
+
+    fn bind(&self, _slot: SlotId, _context: &(), binding: Binding) {
+        *self.asked.lock() = Some(binding);
+    }
+
+    fn vacate(&self, _slot: SlotId, _context: &(), _vacating: Vacating) {}
+
+    fn stuck(&self, _slot: SlotId, _context: &()) {}
+}
+
+#[test]
+fn the_last_answer_may_come_from_an_interrupt_handler() {
+    let (asked, dropped) = (Arc::new(IrqLock::default()), Arc::new(Mutex::new(None)));
+    let device = Last {
+        asked: Arc::clone(&asked),
+        dropped: Arc::clone(&dropped),
+    };
+    let handled: Arc<IrqLock<Option<Binding>>> = Arc::clone(&asked);
+    let line = InterruptLine::new(move || {
+        let binding = handled.lock().take();
+        if let Some(binding) = binding {
+            binding.broken();
+        }
+    });
+    let line = line.unwrap();
+    let orchestrator = Orchestrator::builder("last", device)
+        .build(Manual::new() as Arc<dyn Executor>)
+        .unwrap();
+    let client = orchestrator.client("test");
+    let seat = orchestrator.seat("seat", SeatConfig::default(), &client, ());
+    // In place of a queue.
+    let gate = seat.unwrap().gate();
+    gate.report(GateReport {
+        version: 1,
+        wants: true,
+        out: Out::Nothing,
+    });
+    assert!(asked.lock().is_some());
+    drop((gate, client, orchestrator));
+    assert_eq!(*dropped.lock().unwrap(), None);
+    line.raise();
+    irq::flush();
+    assert_eq!(*dropped.lock().unwrap(), Some(false));
 }
