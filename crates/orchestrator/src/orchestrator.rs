@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ringfence::irq::IrqLock;
+use ringfence::irq::{CountPlace, IrqLock};
 use ringfence::{monotonic, Executor};
 use ringfence_orchestrator_core::{
     self as core, AddError, ConfigError, Fair, GroupError, Policy, Refused, SeatConfig, SeatId,
@@ -180,6 +180,7 @@ impl<V: SlotDevice> Orchestrator<V> {
             context,
             control: Arc::default(),
             wait: IrqLock::new(Wait::new(&self.shared, id)),
+            count: CountPlace::default(),
         });
         // Nothing has been said about it: it has no queue yet.
         self.shared.state.lock().entries[id.place()] = Some(Arc::clone(&entry));

@@ -2,10 +2,11 @@
 //! A queue's seat: the handle, and the gate through which the queue knows it.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use ringfence::irq::IrqLock;
+use ringfence::irq::{give_up, CountPlace, Countable, IrqLock};
 use ringfence::{Gate, GateControl, GateReport};
 use ringfence_orchestrator_core::{Priority, SeatId, Weight};
 
@@ -25,6 +26,43 @@ pub(crate) struct Entry<V: SlotDevice> {
     pub(crate) control: Arc<OnceLock<GateControl>>,
     /// For the fence that the driver wants to see first.
     pub(crate) wait: IrqLock<Wait>,
+    /// For a count that an interrupt handler has had last.
+    pub(crate) count: CountPlace,
+}
+
+// SAFETY: It is a field.
+unsafe impl<V: SlotDevice> Countable for Entry<V> {
+    fn place(&self) -> &CountPlace {
+        &self.count
+    }
+}
+
+/// A count that may be dropped in an interrupt handler.
+struct Count<T: Countable>(Option<Arc<T>>);
+
+impl<T: Countable> Count<T> {
+    fn arc(&self) -> &Arc<T> {
+        match &self.0 {
+            Some(arc) => arc,
+            None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+impl<T: Countable> Deref for Count<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.arc()
+    }
+}
+
+impl<T: Countable> Drop for Count<T> {
+    fn drop(&mut self) {
+        if let Some(arc) = self.0.take() {
+            give_up(arc);
+        }
+    }
 }
 
 /// The seat is gone.
@@ -37,10 +75,11 @@ pub struct SeatError;
 /// It goes when its queue has ended, or, if no queue was ever built with its gate, when this handle
 /// and the gate have been dropped. The handle may be dropped before: the queue keeps the seat. Methods
 /// take a short lock and may call the driver's [`SlotDevice`] on this thread; they may be called in
-/// signalling sections and, but for [`Seat::snapshot`], in interrupt handlers.
+/// signalling sections and, but for [`Seat::snapshot`], in interrupt handlers, where it may be dropped,
+/// too.
 pub struct Seat<V: SlotDevice> {
-    holder: Arc<Holder<V>>,
-    entry: Arc<Entry<V>>,
+    holder: Count<Holder<V>>,
+    entry: Count<Entry<V>>,
 }
 
 impl<V: SlotDevice> fmt::Debug for Seat<V> {
@@ -59,20 +98,24 @@ impl<V: SlotDevice> Seat<V> {
             id: entry.id,
             control: Arc::clone(&entry.control),
             attached: AtomicBool::new(false),
+            count: CountPlace::default(),
         });
-        Self { holder, entry }
+        Self {
+            holder: Count(Some(holder)),
+            entry: Count(Some(entry)),
+        }
     }
 
     /// The gate to build its queue with: [`Builder::gate`](ringfence::Builder::gate). For one queue.
     pub fn gate(&self) -> Arc<dyn Gate> {
-        Arc::clone(&self.holder) as Arc<dyn Gate>
+        Arc::clone(self.holder.arc()) as Arc<dyn Gate>
     }
 
     /// A handle that does not keep the seat: for a driver to keep with its context.
     pub fn downgrade(&self) -> WeakSeat<V> {
         WeakSeat {
-            holder: Arc::downgrade(&self.holder),
-            entry: Arc::downgrade(&self.entry),
+            holder: Arc::downgrade(self.holder.arc()),
+            entry: Arc::downgrade(self.entry.arc()),
         }
     }
 
@@ -159,9 +202,10 @@ impl<V: SlotDevice> fmt::Debug for WeakSeat<V> {
 }
 
 impl<V: SlotDevice> WeakSeat<V> {
-    /// The seat, if something keeps it.
+    /// The seat, if something keeps it. Interrupt-safe.
     pub fn upgrade(&self) -> Option<Seat<V>> {
-        let (holder, entry) = (self.holder.upgrade()?, self.entry.upgrade()?);
+        let holder = Count(Some(self.holder.upgrade()?));
+        let entry = Count(Some(self.entry.upgrade()?));
         Some(Seat { holder, entry })
     }
 }
@@ -174,6 +218,14 @@ struct Holder<V: SlotDevice> {
     /// The seat's.
     control: Arc<OnceLock<GateControl>>,
     attached: AtomicBool,
+    count: CountPlace,
+}
+
+// SAFETY: It is a field.
+unsafe impl<V: SlotDevice> Countable for Holder<V> {
+    fn place(&self) -> &CountPlace {
+        &self.count
+    }
 }
 
 impl<V: SlotDevice> Gate for Holder<V> {

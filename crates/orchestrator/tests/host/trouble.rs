@@ -261,20 +261,23 @@ fn a_context_is_not_dropped_where_its_queue_ends() {
     drop(section);
 }
 
-/// Keeps what it was asked for, and says where it was dropped.
-struct Last {
-    asked: Arc<IrqLock<Option<Binding>>>,
-    dropped: Arc<Mutex<Option<bool>>>,
-}
+/// Says whether it was dropped in an interrupt handler.
+struct Told(Arc<Mutex<Option<bool>>>);
 
-impl Drop for Last {
+impl Drop for Told {
     fn drop(&mut self) {
-        *self.dropped.lock().unwrap() = Some(irq::in_handler());
+        *self.0.lock().unwrap() = Some(irq::in_handler());
     }
 }
 
+/// Keeps what it was asked for.
+struct Last {
+    asked: Arc<IrqLock<Option<Binding>>>,
+    _told: Told,
+}
+
 impl SlotDevice for Last {
-    type Context = ();
+    type Context = Told;
 
     fn slots(&self) -> Vec<SlotKind> {
         vec![SlotKind::default()]
@@ -284,13 +287,13 @@ impl SlotDevice for Last {
         Preemption::Supported
     }
 
-    fn bind(&self, _slot: SlotId, _context: &(), binding: Binding) {
+    fn bind(&self, _slot: SlotId, _context: &Told, binding: Binding) {
         *self.asked.lock() = Some(binding);
     }
 
-    fn vacate(&self, _slot: SlotId, _context: &(), _vacating: Vacating) {}
+    fn vacate(&self, _slot: SlotId, _context: &Told, _vacating: Vacating) {}
 
-    fn stuck(&self, _slot: SlotId, _context: &()) {}
+    fn stuck(&self, _slot: SlotId, _context: &Told) {}
 }
 
 #[test]
@@ -298,7 +301,7 @@ fn the_last_answer_may_come_from_an_interrupt_handler() {
     let (asked, dropped) = (Arc::new(IrqLock::default()), Arc::new(Mutex::new(None)));
     let device = Last {
         asked: Arc::clone(&asked),
-        dropped: Arc::clone(&dropped),
+        _told: Told(Arc::clone(&dropped)),
     };
     let handled: Arc<IrqLock<Option<Binding>>> = Arc::clone(&asked);
     let line = InterruptLine::new(move || {
@@ -312,7 +315,8 @@ fn the_last_answer_may_come_from_an_interrupt_handler() {
         .build(Manual::new() as Arc<dyn Executor>)
         .unwrap();
     let client = orchestrator.client("test");
-    let seat = orchestrator.seat("seat", SeatConfig::default(), &client, ());
+    let context = Told(Arc::default());
+    let seat = orchestrator.seat("seat", SeatConfig::default(), &client, context);
     // In place of a queue.
     let gate = seat.unwrap().gate();
     gate.report(GateReport {
@@ -325,5 +329,35 @@ fn the_last_answer_may_come_from_an_interrupt_handler() {
     assert_eq!(*dropped.lock().unwrap(), None);
     line.raise();
     irq::flush();
+    assert_eq!(*dropped.lock().unwrap(), Some(false));
+}
+
+#[test]
+fn the_last_seat_may_be_dropped_in_an_interrupt_handler() {
+    let dropped = Arc::new(Mutex::new(None));
+    let device = Last {
+        asked: Arc::default(),
+        _told: Told(Arc::default()),
+    };
+    let manual = Manual::new();
+    let orchestrator = Orchestrator::builder("last", device)
+        .build(Arc::clone(&manual) as Arc<dyn Executor>)
+        .unwrap();
+    let client = orchestrator.client("test");
+    let context = Told(Arc::clone(&dropped));
+    let seat = orchestrator.seat("seat", SeatConfig::default(), &client, context);
+    let gate = seat.as_ref().unwrap().gate();
+    // As an interrupt handler has it that has upgraded its own.
+    let last = Arc::new(IrqLock::new(seat.ok()));
+    let handled = Arc::clone(&last);
+    let line = InterruptLine::new(move || drop(handled.lock().take())).unwrap();
+    // Its queue ends.
+    gate.detached();
+    drop(gate);
+    manual.work();
+    assert_eq!(*dropped.lock().unwrap(), None);
+    line.raise();
+    irq::flush();
+    manual.work();
     assert_eq!(*dropped.lock().unwrap(), Some(false));
 }
