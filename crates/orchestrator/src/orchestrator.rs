@@ -51,7 +51,8 @@ impl<V: SlotDevice> fmt::Debug for Builder<V> {
 }
 
 impl<V: SlotDevice> Builder<V> {
-    /// Who goes first. [`Fair`] with its defaults if not said.
+    /// Who goes first. [`Fair`] with its defaults if not said. Where one of a program's own panics, it
+    /// has said so, and the rest goes on as if it had not been asked.
     pub fn policy(mut self, policy: impl Policy + Send + 'static) -> Self {
         self.policy = Box::new(policy);
         self

@@ -10,7 +10,8 @@ use ringfence::executor::{Place, Runnable};
 use ringfence::irq::{self, raise, InterruptLine, IrqLock, LineNumber};
 use ringfence::{Executor, GateReport, Out, Time, Timeline};
 use ringfence_orchestrator::{
-    Binding, Fair, Orchestrator, Preemption, SeatConfig, SlotDevice, SlotId, SlotKind, Vacating,
+    Account, Binding, Fair, Field, Fifo, Orchestrator, Policy, Preemption, Priority, SeatConfig,
+    SlotDevice, SlotId, SlotKind, Vacating,
 };
 
 use crate::manual::Manual;
@@ -360,4 +361,81 @@ fn the_last_seat_may_be_dropped_in_an_interrupt_handler() {
     irq::flush();
     manual.work();
     assert_eq!(*dropped.lock().unwrap(), Some(false));
+}
+
+/// Panics the first time that it is asked anything of a sort.
+struct Panics {
+    inner: Fifo,
+    key: AtomicBool,
+    rank: AtomicBool,
+}
+
+impl Policy for Panics {
+    fn woke(&mut self, account: &mut Account, now: Time) {
+        self.inner.woke(account, now);
+    }
+
+    fn joins(&mut self, account: &mut Account) {
+        self.inner.joins(account);
+    }
+
+    fn key(&self, account: &Account) -> u64 {
+        assert!(self.key.swap(true, Ordering::AcqRel), "the policy panics");
+        self.inner.key(account)
+    }
+
+    fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64) {
+        self.inner.ran(account, kind, ns);
+    }
+
+    fn switched(&mut self, priority: Priority, kind: SlotKind, ns: u64) {
+        self.inner.switched(priority, kind, ns);
+    }
+
+    fn look(&mut self, field: &Field) {
+        self.inner.look(field);
+    }
+
+    fn overtaken(&self, account: &mut Account, key: u64) {
+        self.inner.overtaken(account, key);
+    }
+
+    fn rank(&self, account: &Account) -> u8 {
+        assert!(self.rank.swap(true, Ordering::AcqRel), "the policy panics");
+        self.inner.rank(account)
+    }
+
+    fn makes_way(&self, resident: &Account, waiting: &Account, now: Time) -> Option<Time> {
+        self.inner.makes_way(resident, waiting, now)
+    }
+
+    fn keeps_for(&self) -> Duration {
+        self.inner.keeps_for()
+    }
+
+    fn chosen(&mut self, account: &mut Account) {
+        self.inner.chosen(account);
+    }
+
+    fn changed(&mut self, account: &mut Account, was: Priority) {
+        self.inner.changed(account, was);
+    }
+}
+
+#[test]
+fn a_policy_that_panics_stops_nobody() {
+    for key in [true, false] {
+        let policy = Panics {
+            inner: Fifo::default(),
+            key: AtomicBool::new(!key),
+            rank: AtomicBool::new(key),
+        };
+        let rig = Rig::new(1, Preemption::Supported, policy);
+        let (_, _, one) = rig.simple("one");
+        let (_, _, two) = rig.simple("two");
+        for _ in 0..3 {
+            let fences = [submit(&one), submit(&two)];
+            fences.iter().for_each(wait);
+        }
+    }
 }
