@@ -53,6 +53,8 @@ pub(crate) struct Shared<V: SlotDevice> {
     pub(crate) place: Place,
     pub(crate) state: IrqLock<State<V>>,
     this: Weak<Self>,
+    undertaker: Arc<Undertaker<V>>,
+    undertaker_place: Place,
     /// For a count that an interrupt handler has had last.
     count: CountPlace,
 }
@@ -77,6 +79,8 @@ pub(crate) struct State<V: SlotDevice> {
     put_off: Option<Effect>,
     /// Somebody acts, or the executor was told to.
     acting: bool,
+    /// The executor drops what is in `graves`, or was told to.
+    burying: bool,
     pub(crate) last_client: u64,
 }
 
@@ -95,6 +99,11 @@ impl<V: SlotDevice> Shared<V> {
         let room = core.capacity();
         Arc::new_cyclic(|this: &Weak<Self>| {
             let place = executor.register(Weak::clone(this) as Weak<dyn Runnable>);
+            let undertaker = Arc::new(Undertaker {
+                shared: IrqLock::new(None),
+            });
+            let runnable = Arc::downgrade(&undertaker);
+            let undertaker_place = executor.register(runnable as Weak<dyn Runnable>);
             Self {
                 device,
                 name,
@@ -108,9 +117,12 @@ impl<V: SlotDevice> Shared<V> {
                     graves: Vec::with_capacity(room),
                     put_off: None,
                     acting: false,
+                    burying: false,
                     last_client: 0,
                 }),
                 this: Weak::clone(this),
+                undertaker,
+                undertaker_place,
                 count: CountPlace::default(),
             }
         })
@@ -127,7 +139,7 @@ impl<V: SlotDevice> Shared<V> {
         if self.by_executor {
             drop(state);
             self.hand_over();
-        } else if self.act_until_done(state, false) {
+        } else if self.act_until_done(state) {
             self.hand_over();
         }
         answer
@@ -156,13 +168,8 @@ impl<V: SlotDevice> Shared<V> {
     }
 
     /// Acts until there is nothing to do; the caller is who acts. True if the rest must be left to
-    /// the executor: there is too much, or something that this thread may not do, as dropping what is
-    /// left of a seat where it may not sleep.
-    fn act_until_done<'a>(
-        &'a self,
-        mut state: IrqLockGuard<'a, State<V>>,
-        may_sleep: bool,
-    ) -> bool {
+    /// the executor: there is too much, or something that is not for an interrupt handler.
+    fn act_until_done<'a>(&'a self, mut state: IrqLockGuard<'a, State<V>>) -> bool {
         for _ in 0..ROUNDS_MAX {
             let mut batch = ArrayVec::<Action<V>, BATCH>::new();
             let now = monotonic();
@@ -175,16 +182,16 @@ impl<V: SlotDevice> Shared<V> {
                     None => continue,
                 }
             }
-            if batch.is_empty() && state.graves.is_empty() && state.put_off.is_none() {
-                state.acting = false;
-                return false;
-            }
-            if batch.is_empty() && !may_sleep {
-                return true;
+            // Who acts does not drop them himself: that may take its time, and others wait.
+            let buries = !state.graves.is_empty() && !std::mem::replace(&mut state.burying, true);
+            if batch.is_empty() && !buries {
+                let put_off = state.put_off.is_some();
+                state.acting = put_off;
+                return put_off;
             }
             drop(state);
-            if batch.is_empty() {
-                self.bury();
+            if buries {
+                self.call_undertaker();
             }
             self.act(batch);
             state = self.state.lock();
@@ -201,12 +208,23 @@ impl<V: SlotDevice> Shared<V> {
         });
     }
 
-    /// Drops what is left of seats that have gone. Only on threads that may sleep.
+    /// Has the executor drop what is left of seats that have gone. Only for who has set `burying`.
+    fn call_undertaker(&self) {
+        // Nothing was there: it was taken before `burying` was cleared.
+        *self.undertaker.shared.lock() = self.this();
+        let undertaker = Arc::clone(&self.undertaker);
+        self.executor.schedule(undertaker);
+    }
+
+    /// Drops what is left of seats that have gone, on a thread that may sleep.
     fn bury(&self) {
         loop {
-            let Some(entry) = self.state.lock().graves.pop() else {
+            let mut state = self.state.lock();
+            let Some(entry) = state.graves.pop() else {
+                state.burying = false;
                 return;
             };
+            drop(state);
             // The driver's context goes with it. If that panics, it has said so.
             let _panic = catch_unwind(AssertUnwindSafe(|| drop(entry)));
         }
@@ -318,7 +336,7 @@ impl<V: SlotDevice> Runnable for Shared<V> {
     fn work(self: Arc<Self>) -> Rest {
         let state = self.state.lock();
         // It was handed over: this is who acts.
-        match self.act_until_done(state, true) {
+        match self.act_until_done(state) {
             true => Rest::Again(Arc::clone(&self) as Arc<dyn Runnable>),
             false => Rest::Idle,
         }
@@ -332,5 +350,25 @@ impl<V: SlotDevice> Runnable for Shared<V> {
 impl<V: SlotDevice> Drop for Shared<V> {
     fn drop(&mut self) {
         self.executor.unregister(self.place);
+        self.executor.unregister(self.undertaker_place);
     }
+}
+
+/// Drops what is left of seats that have gone, apart from who acts: a driver's context may take its
+/// time, and wait for what others do on slots.
+struct Undertaker<V: SlotDevice> {
+    /// While it is called.
+    shared: IrqLock<Option<Arc<Shared<V>>>>,
+}
+
+impl<V: SlotDevice> Runnable for Undertaker<V> {
+    fn work(self: Arc<Self>) -> Rest {
+        let shared = self.shared.lock().take();
+        if let Some(shared) = shared {
+            shared.bury();
+        }
+        Rest::Idle
+    }
+
+    fn timer_fired(self: Arc<Self>, _now: Time) {}
 }

@@ -28,6 +28,8 @@ pub(crate) struct Context {
     slot: AtomicU64,
     pub(crate) binds: AtomicU64,
     pub(crate) dropped: Option<Arc<AtomicBool>>,
+    /// Its drop waits for this.
+    pub(crate) waits: Mutex<Option<Fence>>,
     /// Its drop panics.
     pub(crate) panics: AtomicBool,
     /// What `check` says.
@@ -43,6 +45,7 @@ impl Context {
             slot: AtomicU64::new(NOWHERE),
             binds: AtomicU64::new(0),
             dropped: None,
+            waits: Mutex::new(None),
             panics: AtomicBool::new(false),
             missing: Mutex::new(None),
         })
@@ -73,6 +76,9 @@ impl Drop for Context {
     fn drop(&mut self) {
         if let Some(dropped) = &self.dropped {
             dropped.store(true, Ordering::Release);
+        }
+        if let Some(fence) = self.waits.get_mut().unwrap().take() {
+            wait(&fence);
         }
         assert!(!*self.panics.get_mut(), "a context's drop panics");
     }

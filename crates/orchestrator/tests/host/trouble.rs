@@ -439,3 +439,25 @@ fn a_policy_that_panics_stops_nobody() {
         }
     }
 }
+
+#[test]
+fn a_context_whose_drop_takes_its_time_holds_nobody_up() {
+    let rig = Rig::new(1, Preemption::Supported, Fair::default());
+    let (_, _, other) = rig.simple("other");
+    let (signaller, fence) = Timeline::new("memory").signaller();
+    let dropped = Arc::new(AtomicBool::new(false));
+    let mut context = Context::new();
+    let inner = Arc::get_mut(&mut context).unwrap();
+    inner.dropped = Some(Arc::clone(&dropped));
+    *inner.waits.get_mut().unwrap() = Some(fence);
+    let seat = rig.seat("slow", &context);
+    let queue = rig.queue(&seat, &[]);
+    drop((context, seat));
+    wait(&submit(&queue));
+    let closed = queue.closed();
+    drop(queue);
+    wait(&closed);
+    eventually("its drop has begun", || dropped.load(Ordering::Acquire));
+    wait(&submit(&other));
+    signaller.signal(Ok(()));
+}
