@@ -34,10 +34,10 @@ impl PoolBuilder {
         self
     }
 
-    /// What the threads are called, before their numbers. The system cuts names after 15 bytes. If
-    /// not said, `ringfence-`, or `ringfence-rt-` for real-time workers.
+    /// What the threads are called, before their numbers. The system cuts names after 15 bytes; zero
+    /// bytes, which it does not have in names, are left out. If not said, `ringfence-`, or `ringfence-rt-` for real-time workers.
     pub fn name(mut self, prefix: &str) -> Self {
-        self.name = Some(prefix.to_owned());
+        self.name = Some(prefix.replace('\0', ""));
         self
     }
 

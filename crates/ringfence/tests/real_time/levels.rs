@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{mpsc, Arc, Barrier};
 use std::thread;
 
-use ringfence::{Priority, PriorityPools, Queue, RealTimePriority, Scheduling};
+use ringfence::{Pool, Priority, PriorityPools, Queue, RealTimePriority, Scheduling};
 
 use crate::common::mock::Mock;
 use crate::common::{done, submit, Rig, LONG};
@@ -107,4 +107,15 @@ fn the_more_urgent_go_first_and_the_rest_is_ordinary_whoever_makes_them() {
         let refused = |level| pools.pool(level).refusal().is_some();
         assert!(refused(Priority::High) && refused(Priority::Kernel));
     }
+}
+
+#[test]
+fn a_prefix_that_the_system_cannot_have_is_no_panic() {
+    let rig = Rig::new();
+    let pool = Pool::builder().name("odd\0").build().unwrap();
+    let queue = rig.build_on(Queue::<Mock>::builder("odd"), pool.executor());
+    let (work, ran) = tells(&rig, 0);
+    done(&submit(&queue, work, &[])).unwrap();
+    assert_eq!(told(&ran).name, "odd0");
+    rig.finish();
 }
