@@ -103,7 +103,13 @@ impl fmt::Display for ClientUsage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "drm-driver:\t{}", self.driver)?;
         writeln!(f, "drm-client-id:\t{}", self.client)?;
-        writeln!(f, "drm-client-name:\t{}", self.name)?;
+        // It may come from the client, who shall say nothing else here: as the kernel has it.
+        let name: String = self
+            .name
+            .chars()
+            .map(|c| if c.is_control() { '?' } else { c })
+            .collect();
+        writeln!(f, "drm-client-name:\t{name}")?;
         for (engine, busy, capacity) in &self.engines {
             writeln!(f, "drm-engine-{engine}:\t{} ns", busy.as_nanos())?;
             if *capacity > 1 {

@@ -18,8 +18,8 @@ use ringfence_orchestrator_core::{Answer, Preemption, SeatId, SlotId, SlotKind};
 /// counts as [broken](Binding::broken).
 pub trait SlotDevice: Send + Sync + 'static {
     /// What the driver needs to know of a queue to put it on a slot: its context. Given with the
-    /// queue's seat, and dropped when the seat has gone: by the executor, or with the last
-    /// [`Seat`](crate::Seat) there is.
+    /// queue's seat, and dropped when the seat has gone: by the executor, or by who has it last, with a
+    /// [`Seat`](crate::Seat) or while a [snapshot](crate::Orchestrator::snapshot) is taken.
     type Context: Send + Sync + 'static;
 
     /// What kind each slot is of. Asked once.

@@ -262,3 +262,17 @@ fn a_seat_needs_a_slot_of_its_kind() {
         .seat("nowhere", config, &rig.client, Context::new());
     assert!(refused.is_err());
 }
+
+#[test]
+fn a_clients_name_says_nothing_of_engines() {
+    let rig = Rig::new(1, Preemption::Supported, Fair::default());
+    let name = "game\ndrm-engine-engine0:\t7 ns";
+    let text = rig
+        .orchestrator
+        .usage(&rig.orchestrator.client(name))
+        .to_string();
+    let engines = text
+        .lines()
+        .filter(|line| line.starts_with("drm-engine-engine0:"));
+    assert_eq!(engines.count(), 1, "{text}");
+}
