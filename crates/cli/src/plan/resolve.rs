@@ -53,7 +53,7 @@ pub(crate) fn resolve(raw: &RawPlan, text: &str, problems: &mut Vec<Diagnostic>)
     resolver.check_strikes();
     resolver.check_orchestrator();
     let owners = resolver.find_owners();
-    resolver.check_gangs_last(&targets, &faults);
+    resolver.check_gangs_last(&targets);
     let shares = resolver.find_shares(&owners);
     let waits = resolver.find_waits();
     resolver.check_late();

@@ -8,7 +8,7 @@ use ringfence_softgpu::SlotKind;
 use super::{Resolver, Selection};
 use crate::plan::diagnostic::Diagnostic;
 use crate::plan::model::orchestrator::KINDS;
-use crate::plan::model::{FaultKind, FaultPlan, GangPlan, QueueIndex};
+use crate::plan::model::{FaultKind, GangPlan, QueueIndex};
 use crate::plan::names::member_name;
 use crate::plan::reader::At;
 
@@ -148,26 +148,21 @@ impl Resolver<'_> {
     }
 
     /// A queue in a gang is never replaced: its successor could not join what works.
-    pub(super) fn check_gangs_last(
-        &mut self,
-        targets: &[Option<Selection>],
-        faults: &[(Selection, FaultPlan)],
-    ) {
+    pub(super) fn check_gangs_last(&mut self, targets: &[Option<Selection>]) {
         let grouped = |stream: &Selection| {
             let target = targets.get(stream.group).copied().flatten();
             let queue = target.and_then(|target| self.raw.queues.get(target.group));
             queue.is_some_and(|queue| queue.due.group.is_some())
         };
+        let ends = |kind: &FaultKind| matches!(kind, FaultKind::Close | FaultKind::Kill);
         let mut problems = Vec::new();
-        // Every fault was read from a table in the same order.
-        let mut written = self.raw.faults.iter().filter(|fault| {
-            fault.stream.is_some() && fault.rule.is_some() && !fault.kinds.is_empty()
-        });
-        for (stream, fault) in faults {
-            let at = written.next().and_then(|fault| fault.stream.as_ref());
-            let ends = |kind: &FaultKind| matches!(kind, FaultKind::Close | FaultKind::Kill);
-            let ends = fault.kinds.iter().any(ends);
-            if let Some(at) = at.filter(|_| ends && grouped(stream)) {
+        for fault in &self.raw.faults {
+            let Some(at) = fault.stream.as_ref() else {
+                continue;
+            };
+            // What is not found has been told.
+            let found = self.streams.find(at, "stream").ok();
+            if fault.kinds.iter().any(ends) && found.is_some_and(|stream| grouped(&stream)) {
                 problems.push(replaced(at.span.clone(), "closes or kills the queue"));
             }
         }
