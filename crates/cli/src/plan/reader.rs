@@ -192,6 +192,11 @@ impl<'a, 'i> Reader<'a, 'i> {
         let value = self.get(key)?;
         let list = match value.get_ref() {
             DeValue::Array(list) if !list.is_empty() => list,
+            DeValue::Array(_) => {
+                let message = format!("`{key}` is an empty list");
+                self.problem(Diagnostic::new(value.span(), message).write(self.example(key)));
+                return None;
+            }
             _ => {
                 self.wrong_type(key, value, "a list of texts");
                 return None;

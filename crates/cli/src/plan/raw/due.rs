@@ -109,6 +109,10 @@ fn read_waits(expect: &mut Reader<'_, '_>) -> Vec<(At<String>, u64)> {
         expect.wrong_type("longest_wait", value, wanted);
         return Vec::new();
     };
+    if waits.is_empty() {
+        let problem = Diagnostic::new(value.span(), "these are no waits");
+        expect.problem(problem.write("longest_wait = { high = \"5ms\" }"));
+    }
     let mut all = Vec::new();
     for (name, value) in waits {
         let who = At::new(name.get_ref().to_string(), name.span());
@@ -126,14 +130,19 @@ fn read_waits(expect: &mut Reader<'_, '_>) -> Vec<(At<String>, u64)> {
                 let nearest = nanos.clamp(US, 60 * S);
                 let problem = Diagnostic::new(value.span(), "a wait lies between 1us and 60s");
                 let instead = Kind::Duration.show_in_plan(nearest);
-                expect.problem(problem.write(format!("{} = {instead}", who.value)));
+                expect.problem(problem.write(format!("{} = {instead}", shown(&who.value))));
             }
             Err(misread) => {
                 let problem = Diagnostic::new(value.span(), misread.message);
                 let instead = misread.instead.unwrap_or_else(|| "\"5ms\"".to_owned());
-                expect.problem(problem.write(format!("{} = {instead}", clip(&who.value))));
+                expect.problem(problem.write(format!("{} = {instead}", shown(&who.value))));
             }
         }
     }
     all
+}
+
+/// A key as messages show it: whatever stands between quotes may be one.
+fn shown(key: &str) -> String {
+    clip(key).escape_debug().to_string()
 }
