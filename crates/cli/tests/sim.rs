@@ -198,6 +198,22 @@ fn slots_are_simulated_too() {
 }
 
 #[test]
+fn the_last_seeds_of_all_are_the_last() {
+    let from = (u64::MAX - 2).to_string();
+    let last = json(&[
+        "--orchestrator",
+        "--seeds",
+        "2",
+        "--from",
+        &from,
+        "--workers",
+        "3",
+    ]);
+    assert_eq!(last["seeds"], 2);
+    assert_eq!(last["interrupted"], false);
+}
+
+#[test]
 fn one_seed_of_slots_is_told_event_by_event() {
     let output = sim(&["--orchestrator", "--seeds", "1", "--from", "4", "--log"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");

@@ -63,7 +63,8 @@ pub(super) fn sim(args: &SimArgs, out: &mut impl Write) -> io::Result<ExitCode> 
         false => Vec::new(),
     };
     if args.json {
-        writeln!(out, "{:#}", object(args, &found, &gaps))?;
+        let interrupted = signals.interrupted();
+        writeln!(out, "{:#}", object(args, &found, &gaps, interrupted))?;
     } else {
         let summary = &found.summary;
         writeln!(
@@ -103,7 +104,7 @@ pub(super) fn sim(args: &SimArgs, out: &mut impl Write) -> io::Result<ExitCode> 
     })
 }
 
-fn object(args: &SimArgs, found: &Found, gaps: &[&str]) -> Value {
+fn object(args: &SimArgs, found: &Found, gaps: &[&str], interrupted: bool) -> Value {
     let summary = &found.summary;
     let seen = found
         .seen
@@ -112,6 +113,7 @@ fn object(args: &SimArgs, found: &Found, gaps: &[&str]) -> Value {
     json!({
         "seeds": found.seeds,
         "from": args.from,
+        "interrupted": interrupted,
         "events": summary.events,
         "jobs": summary.jobs,
         "virtual_ns": summary.virtual_ns,
@@ -131,12 +133,15 @@ fn object(args: &SimArgs, found: &Found, gaps: &[&str]) -> Value {
 
 /// Runs the seeds, each thread the next one that nobody has.
 fn search(args: &SimArgs, workers: usize, signals: &Signals) -> Found {
-    let (next, end) = (AtomicU64::new(args.from), args.from + args.seeds);
+    // Counted from zero: each thread takes one that there is not, which must not begin anew at 2^64.
+    let taken = AtomicU64::new(0);
     let found = Mutex::new(Found::default());
     let lowest = AtomicU64::new(u64::MAX);
     let work = || loop {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= end || seed > lowest.load(Ordering::Relaxed) || signals.interrupted() {
+        let place = taken.fetch_add(1, Ordering::Relaxed);
+        let seed = args.from.saturating_add(place);
+        let over = place >= args.seeds || seed > lowest.load(Ordering::Relaxed);
+        if over || signals.interrupted() {
             return;
         }
         let ran = run(&Setup::from_seed(seed), &options(args, false));
