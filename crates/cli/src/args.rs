@@ -149,7 +149,7 @@ pub struct CheckArgs {
 /// The arguments of `ringfence sim`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SimArgs {
-    /// How many seeds to run, after those that once found something.
+    /// How many seeds to run; without --orchestrator, those that once found something run before.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub seeds: u64,
     /// The first seed.
@@ -179,7 +179,7 @@ pub struct SimArgs {
     pub slot_canary: Option<ringfence_sim::slots::SlotCanary>,
     /// For tests: plants a bug, which must be found.
     #[cfg(feature = "canary")]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "orchestrator")]
     pub canary: Option<ringfence_sim::Canary>,
 }
 

@@ -47,6 +47,8 @@ pub fn sim(args: &SimArgs) -> ExitCode {
 fn try_sim(args: &SimArgs) -> io::Result<ExitCode> {
     let wrong = if args.log && args.seeds != 1 {
         Some("--log prints the events of one seed: say --seeds 1, too")
+    } else if args.log && args.json {
+        Some("--log prints events as text, and --json one object of many seeds: say one of them")
     } else if args.seeds == 0 {
         Some("no seed is nothing to run: say --seeds 1 or more")
     } else if args.from.checked_add(args.seeds).is_none() {

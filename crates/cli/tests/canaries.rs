@@ -65,6 +65,9 @@ fn a_bug_of_slots_is_found_and_the_command_that_is_printed_shows_it_again() {
 
 #[test]
 fn a_bug_that_nobody_knows_is_refused() {
+    // A bug of queues would not be planted into slots.
+    let (code, _) = ringfence(&["sim", "--orchestrator", "--canary", "kick-lost"]);
+    assert_eq!(code, Some(2));
     let (code, _) = ringfence(&["sim", "--canary", "no-such-bug"]);
     assert_eq!(code, Some(2));
 }

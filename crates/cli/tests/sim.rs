@@ -109,6 +109,7 @@ fn wrong_command_lines_are_told() {
     for (args, told) in [
         (&["--seeds", "0"][..], "no seed"),
         (&["--seeds", "2", "--log"], "--seeds 1"),
+        (&["--seeds", "1", "--log", "--json"], "one of them"),
         (&["--seeds", "2", "--from", "18446744073709551615"], "2^64"),
         (&["--seeds", "many"], "many"),
         (&["--workers", "0"], "0 is not in"),
