@@ -148,6 +148,15 @@ fn letters_say_who_is_where() {
 }
 
 #[test]
+fn a_span_may_be_as_long_as_time_is() {
+    let all = picture("0..18446744073s");
+    let drawn = text::draw(&all);
+    let first = drawn.lines().nth(2).expect("a slot");
+    assert_eq!(first, format!("slot 1 |C{}|", ".".repeat(99)));
+    assert!(svg::draw(&all).ends_with("</svg>\n"));
+}
+
+#[test]
 fn the_drawing_is_well_formed_and_has_everybody() {
     let drawn = svg::draw(&picture("0..10ms"));
     assert!(drawn.contains("a &lt;small&gt; one"), "{drawn}");

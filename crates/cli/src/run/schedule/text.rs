@@ -38,7 +38,11 @@ pub(super) fn draw(picture: &Picture) -> String {
             .filter(|stay| stay.slot == slot)
             .collect();
         for column in 0..COLUMNS {
-            let edge = |column: u64| column * picture.span / COLUMNS;
+            // In this order: a span may be as long as time is.
+            let edge = |column: u64| {
+                let (whole, rest) = (picture.span / COLUMNS, picture.span % COLUMNS);
+                whole * column + rest * column / COLUMNS
+            };
             let (from, to) = (edge(column), edge(column + 1));
             let part = |stay: &&&super::Stay| stay.to.min(to).saturating_sub(stay.from.max(from));
             let most = own.iter().max_by_key(part).filter(|stay| part(stay) > 0);
