@@ -196,9 +196,19 @@ impl Machine<'_> {
     /// room for another one yet, or the device has just gone.
     pub(in crate::run) fn replace(&self, index: usize) -> Option<Arc<QueueParts>> {
         let parts = self.open(index).ok()?;
-        let old = std::mem::replace(&mut *lock(&self.queues[index]), Arc::clone(&parts));
-        self.keep_seat(index, &old);
+        self.put(index, &parts);
         Some(parts)
+    }
+
+    /// These take the jobs of the plan's queue `index` from now on.
+    fn put(&self, index: usize, parts: &Arc<QueueParts>) {
+        let old = std::mem::replace(&mut *lock(&self.queues[index]), Arc::clone(parts));
+        self.keep_seat(index, &old);
+        // A change that came while they were made has reached the old ones only.
+        let due = lock(&self.dues[index]);
+        if let Some(seat) = &parts.seat {
+            let _gone = seat.change(due.0, due.1);
+        }
     }
 }
 
@@ -227,4 +237,35 @@ fn builder(plan: &QueuePlan) -> ringfence::Builder {
         });
     }
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use ringfence_orchestrator::{Priority, Weight};
+
+    use super::*;
+
+    const PLAN: &str = r#"
+name = "one queue"
+[orchestrator]
+[[queue]]
+name = "a"
+[[stream]]
+name = "jobs"
+queue = "a"
+jobs = 1
+work = "copy"
+"#;
+
+    #[test]
+    fn a_change_while_a_queue_is_replaced_is_for_the_new_one_too() {
+        let plan = plan::Plan::parse("plan", PLAN).expect("a good plan");
+        let machine = Machine::build(&plan, None, None).expect("the device starts");
+        let next = machine.open(0).expect("room for another");
+        machine.change(0, Some(Priority::High), Weight::new(300));
+        machine.put(0, &next);
+        let seat = next.seat.as_ref().expect("there is an orchestrator");
+        let seat = seat.snapshot().expect("its queue is alive");
+        assert_eq!((seat.priority, seat.weight), ("high", 300));
+    }
 }
