@@ -135,9 +135,15 @@ impl Counts {
         self.interrupted
     }
 
-    /// Whether the jobs ended otherwise than the plan expects.
+    /// Whether jobs ended, or slots were given out, otherwise than they should; as far as is known
+    /// before the queues go.
     pub(super) fn surprise(&self, plan: &Plan) -> bool {
-        !self.interrupted && self.jobs.surprises(plan).next().is_some()
+        let mut violations = Violations::new();
+        if let Some(hosting) = &self.hosting {
+            hosting.judge(plan, &Totals::default(), &mut violations);
+        }
+        let surprised = !violations.is_empty() || self.jobs.surprises(plan).next().is_some();
+        surprised && !self.interrupted
     }
 
     /// What the run has counted. `window` is what was seen of shares.

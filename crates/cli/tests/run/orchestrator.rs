@@ -465,3 +465,14 @@ fn schedules_are_drawn() {
     let output = ringfence(&[span[0], span[1], name(file.path())]);
     assert_eq!(output.status.code(), Some(2));
 }
+
+/// Where `--dump` says so: also what only the orchestrator has to answer for.
+#[test]
+fn broken_expectations_of_slots_are_followed_by_a_dump() {
+    let text = BUSY.replace("hog = \"20s\"", "hog = \"1us\"");
+    let file = plan(&text);
+    let output = ringfence(&["--dump", name(file.path())]);
+    let told = String::from_utf8(output.stdout).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("(something was violated)"), "{told}");
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{lock, Machine, PoisonError, QueueParts};
 use crate::dump::{Dumper, Why};
 use crate::run::figures::QueueFigures;
+use crate::run::output::slots_text;
 use crate::run::report::Leaks;
 use crate::run::Violations;
 
@@ -102,8 +103,9 @@ impl Machine<'_> {
             if parts.queue.closed().wait_timeout(CLOSING).is_err() {
                 let name = parts.queue.name();
                 note("leaks", format!("{name} does not close"));
+                let slots = slots_text(&self);
                 let queues = queues.iter().map(|parts| &parts.queue);
-                dumper.dump(Why::Stuck, format!("{name} does not close"), queues, &"");
+                dumper.dump(Why::Stuck, format!("{name} does not close"), queues, &slots);
                 // Nothing that comes will be faster.
                 break;
             }
