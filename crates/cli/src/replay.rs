@@ -42,6 +42,10 @@ pub fn replay(file: &str, bytes: &[u8], args: &RunArgs) -> ExitCode {
         eprintln!("{file}: --sabotage and --memory are for plans, and this is a recording");
         return ExitCode::from(EXIT_USAGE);
     }
+    if args.schedule.is_some() || args.fdinfo.is_some() {
+        eprintln!("{file}: --schedule and --fdinfo are for plans: a recording knows no slots");
+        return ExitCode::from(EXIT_USAGE);
+    }
     if args.seed.is_some() {
         eprintln!("{file}: nothing is random in a replay; --seed changes nothing");
     }

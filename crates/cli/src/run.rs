@@ -71,6 +71,10 @@ fn refuse(why: &dyn std::fmt::Display) -> ExitCode {
 }
 
 fn run_plan(plan: &Plan, args: &RunArgs) -> ExitCode {
+    if args.fdinfo.is_some() && plan.device().orchestrator.is_none() {
+        let why = "--fdinfo is for plans with a table [orchestrator]: nobody else counts";
+        return refuse(&format!("{}: {why}", plan.name()));
+    }
     let report = match execute(plan, args) {
         Ok(report) => report,
         Err(error) => return refuse(&format!("{}: {error}", plan.name())),

@@ -466,6 +466,25 @@ fn schedules_are_drawn() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+#[test]
+fn what_there_is_nothing_to_say_of_is_refused() {
+    let folder = TempDir::new().expect("a folder");
+    let into = folder.path().join("fdinfo");
+    let file = plan(super::SMALL);
+    let recording = shipped("tour").with_file_name("../data/gpu_scheduler/basic.trace.txt");
+    for (input, options) in [
+        (file.path(), &["--fdinfo"][..]),
+        (&recording, &["--speed", "max", "--fdinfo"]),
+        (&recording, &["--speed", "max", "--schedule"]),
+    ] {
+        let output = ringfence(&[options, &[name(&into), name(input)]].concat());
+        let told = errors(&output);
+        assert_eq!(output.status.code(), Some(2), "{options:?}: {told}");
+        assert!(told.contains("--fdinfo"), "{options:?}: {told}");
+        assert!(!into.exists(), "{options:?}");
+    }
+}
+
 /// Where `--dump` says so: also what only the orchestrator has to answer for.
 #[test]
 fn broken_expectations_of_slots_are_followed_by_a_dump() {
