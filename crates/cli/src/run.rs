@@ -75,13 +75,19 @@ fn run_plan(plan: &Plan, args: &RunArgs) -> ExitCode {
         let why = "--fdinfo is for plans with a table [orchestrator]: nobody else counts";
         return refuse(&format!("{}: {why}", plan.name()));
     }
-    let report = match execute(plan, args) {
-        Ok(report) => report,
+    let (report, written) = match execute(plan, args) {
+        Ok(done) => done,
         Err(error) => return refuse(&format!("{}: {error}", plan.name())),
     };
     report.print(args.json);
+    // What the run came to is told all the same: it may have taken long.
+    if let Err(error) = &written {
+        eprintln!("{}: {error}", plan.name());
+    }
     if !report.held() {
         ExitCode::from(EXIT_VIOLATION)
+    } else if written.is_err() {
+        ExitCode::from(EXIT_USAGE)
     } else if report.interrupted() {
         ExitCode::from(EXIT_INTERRUPTED)
     } else {
@@ -301,8 +307,9 @@ fn progress(plan: &Plan, quiet: bool) -> ProgressBar {
     bar
 }
 
-/// Runs the plan from the device's start to its end.
-fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, SetupError> {
+/// Runs the plan from the device's start to its end. Returns the report, and whether the files that
+/// `args` name could be written.
+fn execute(plan: &Plan, args: &RunArgs) -> Result<(Report, Result<(), SetupError>), SetupError> {
     let start = Instant::now();
     let dumper = dumper(plan, args)?;
     let recorded = args.trace.as_ref().or(args.schedule.as_ref());
@@ -345,9 +352,10 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, SetupError> {
     let elapsed = start.elapsed();
     let figures = machine::in_order_of_queues(plan.queues().len(), clients, seen);
     let mut counts = report::Counts::take(&run, window.as_ref(), elapsed);
-    if let Some(folder) = &args.fdinfo {
-        output::write_fdinfo(folder, &machine)?;
-    }
+    let mut written = match &args.fdinfo {
+        Some(folder) => output::write_fdinfo(folder, &machine),
+        None => Ok(()),
+    };
     if dumper.is_ordered() && (run.is_violated() || counts.surprise(plan)) {
         run.show(Why::Violated);
     }
@@ -365,11 +373,11 @@ fn execute(plan: &Plan, args: &RunArgs) -> Result<Report, SetupError> {
         violations = before;
     }
     if let Some(recorder) = recorder {
-        output::write_recording(args, &recorder, plan, &totals.contexts)?;
+        let recorded = output::write_recording(args, &recorder, plan, &totals.contexts);
+        written = written.and(recorded);
     }
-    Ok(Report::new(
-        plan, seed, elapsed, counts, leaks, figures, violations,
-    ))
+    let report = Report::new(plan, seed, elapsed, counts, leaks, figures, violations);
+    Ok((report, written))
 }
 
 /// Runs the clients to their end; returns what each saw of its queues, and what was seen of shares.

@@ -466,6 +466,22 @@ fn schedules_are_drawn() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+/// A run may have taken long: who mistypes the name of a file gets the report all the same.
+#[test]
+fn what_cannot_be_written_is_told_beside_the_report() {
+    let file = plan(BUSY);
+    let taken = tempfile::NamedTempFile::new().expect("a file");
+    let below = taken.path().join("below");
+    for option in ["--fdinfo", "--schedule", "--trace"] {
+        let output = ringfence(&["--json", option, name(&below), name(file.path())]);
+        assert_eq!(output.status.code(), Some(2), "{option}");
+        adds_up(&json(&output));
+        let told = errors(&output);
+        assert!(told.contains("cannot write"), "{option}: {told}");
+        assert!(told.contains(name(&below)), "{option}: {told}");
+    }
+}
+
 #[test]
 fn what_there_is_nothing_to_say_of_is_refused() {
     let folder = TempDir::new().expect("a folder");
