@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Random operations on an orchestrator, judged by what its documentation promises.
 //!
-//! A seed names an [`Plan`]: a device, a policy and a sequence of [`Op`]s. [`play`] plays it and looks after every
+//! A seed names a [`Plan`]: a device, a policy and a sequence of [`Op`]s. [`play`] plays it and looks after every
 //! step at the effects, the views and the slots (`oracle`); then faults stop, and everybody who
 //! wants a slot must get one (`live`); then everybody is removed and must go.
 
