@@ -2,9 +2,9 @@
 //! The fairness scenarios of Linux's own GPU scheduler, on threads: real clients, queues, workers and a
 //! device in software. The table is the simulator's, which asks for exact numbers in virtual time.
 //!
-//! Here a machine may be loaded. So what is asked for is what the kernel's tests ask for, that every
-//! job is done and nothing takes longer than they allow; and of the rest only what no load can excuse:
-//! who has the larger part, and that nobody is left behind.
+//! Here a machine may be loaded, so no time is asked for: by when all must be done, and how late who may
+//! be, is asked of virtual time. Here every job must be done, and in the end those that always have work
+//! must come to parts as the table says, however long that takes on such a machine.
 
 mod common;
 #[path = "driver/hosted.rs"]
@@ -12,11 +12,12 @@ mod hosted;
 #[path = "driver/rig.rs"]
 mod rig;
 
+use std::collections::VecDeque;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::told::hosted_config;
-use common::PATIENCE;
+use common::{until, PATIENCE};
 use hosted::{Hosted, Place};
 use rig::{ended, Lane};
 use ringfence::Fence;
@@ -74,6 +75,31 @@ fn done(last: Option<&Fence>) {
     }
 }
 
+/// Jobs of a queue that always has work: enough for a time in which this thread does not run.
+const BACKLOG: usize = 16;
+
+/// Keeps each queue in work until both have had so much, in nanoseconds, that `enough` says so.
+fn keep_at_work(case: &TwoClients, places: &[Place], enough: impl Fn(u64, u64) -> bool) {
+    let mut lines = [VecDeque::new(), VecDeque::new()];
+    until(case.name, || {
+        for ((place, client), line) in places.iter().zip(&case.clients).zip(&mut lines) {
+            while line.front().is_some_and(Fence::is_signaled) {
+                done(line.pop_front().as_ref());
+            }
+            while line.len() < BACKLOG {
+                line.push_back(spin(&place.lane, client.job_us));
+            }
+        }
+        enough(busy(&places[0]), busy(&places[1]))
+    });
+    for fence in lines.iter().flatten() {
+        done(Some(fence));
+    }
+}
+
+/// Time in which parts show, in nanoseconds: many slices, and jobs.
+const SHOWS: u64 = 100_000_000;
+
 fn two_clients(case: &TwoClients, credits: u32) {
     for preemption in [true, false] {
         let hosted = stage(hosted_config(1, preemption));
@@ -82,39 +108,21 @@ fn two_clients(case: &TwoClients, credits: u32) {
             .iter()
             .map(|client| place(&hosted, client.priority, credits, Kinds::ALL))
             .collect();
-        // How far the other one had come when the first was done.
-        let at_the_end = thread::scope(|scope| {
-            let clients: Vec<_> = places
-                .iter()
-                .zip(&case.clients)
-                .map(|(place, client)| {
-                    let places = &places;
-                    let cycles = client.cycles(DURATION_US / PART);
-                    scope.spawn(move || {
-                        play(&place.lane, client, cycles);
-                        (Instant::now(), [busy(&places[0]), busy(&places[1])])
-                    })
-                })
-                .collect();
-            let ends = clients
-                .into_iter()
-                .map(|client| client.join().expect("no panic"));
-            ends.min_by_key(|(at, _)| *at).expect("two clients").1
-        });
-        let (one, other) = (at_the_end[0], at_the_end[1]);
         match case.parts {
-            Some([a, b]) if a == b => {
-                let larger = one.max(other) as f64 / one.min(other) as f64;
-                assert!(larger < 2.0, "{}: {at_the_end:?}", case.name);
-            }
-            // The first is the more important one.
-            Some(_) => {
-                assert!(one > 4 * other, "{}: {at_the_end:?}", case.name);
-                if preemption {
-                    assert!(other > 0, "{}: it starves", case.name);
+            Some([a, b]) if a == b => keep_at_work(case, &places, |one, other| {
+                one + other > SHOWS && one.max(other) < 2 * one.min(other)
+            }),
+            // The first is the more important one, and the other does not starve.
+            Some(_) => keep_at_work(case, &places, |one, other| {
+                one > SHOWS && one > 4 * other && other > 0
+            }),
+            None => thread::scope(|scope| {
+                for (place, client) in places.iter().zip(&case.clients) {
+                    scope.spawn(move || {
+                        play(&place.lane, client, client.cycles(DURATION_US / PART))
+                    });
                 }
-            }
-            None => {}
+            }),
         }
         hosted.end(places);
     }
@@ -184,7 +192,6 @@ fn flood(case: &Flood) {
         .map(|(number, priority)| place(&hosted, *priority, case.credits.unwrap_or(64), on(number)))
         .collect();
     let jobs = u64::from(case.jobs) / PART;
-    let begin = Instant::now();
     let mut fences: Vec<Fence> = Vec::new();
     for job in 0..jobs {
         let place = &places[job as usize % places.len()];
@@ -202,10 +209,6 @@ fn flood(case: &Flood) {
     for fence in &fences {
         assert_eq!(ended(fence), Ok(()));
     }
-    let took = begin.elapsed();
-    // The kernel allows so much more than the work takes; a loaded machine gets twice that.
-    let allowed = Duration::from_micros(case.within_us) * 2;
-    assert!(took < allowed, "{}: {took:?} of {allowed:?}", case.name);
     hosted.end(places);
 }
 

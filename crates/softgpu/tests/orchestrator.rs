@@ -72,18 +72,22 @@ fn long_jobs_are_preempted_and_still_right() {
     let hosted = new(hosted_config(1, true), 0, Reset::Queue);
     let places = places(&hosted, 3, PATIENCE);
     let spin = Command::Spin { ns: 20_000_000 };
-    let mut jobs: Vec<_> = places
-        .iter()
-        .map(|place| place.lane.submit(&[spin, place.lane.fill(0), spin]))
-        .collect();
+    // None of them ends before all have been taken off the slot in the middle of it.
+    let long = |place: &Place| {
+        let lane = &place.lane;
+        lane.submit(&[spin, lane.fill(0), spin, lane.gate(1)])
+    };
+    let mut jobs: Vec<_> = places.iter().map(long).collect();
     jobs.extend(places.iter().flat_map(|place| place.lane.fills(1..10)));
+    for place in &places {
+        until("everybody to be preempted", || {
+            let seat = place.seat.snapshot().expect("its queue is alive");
+            seat.preemptions > 0
+        });
+    }
+    places.iter().for_each(|place| place.lane.open(1));
     all_well(&jobs);
     places.iter().for_each(|place| place.lane.check(0..10));
-    for place in &places {
-        let snapshot = place.seat.snapshot().expect("its queue is alive");
-        // On a loaded machine the timer may come late.
-        assert!(snapshot.preemptions > 0, "{snapshot:?}");
-    }
     hosted.end(places);
 }
 
@@ -275,16 +279,15 @@ fn a_compositor_is_prompt_beside_hogs() {
         ..SeatConfig::default()
     };
     let compositor = seated(&hosted, PATIENCE, high);
+    // None of the hogs ends by itself: who waits for that waits for ever.
     let spin = Command::Spin { ns: 10_000_000 };
-    let noise: Vec<_> = (0..10)
-        .flat_map(|_| hogs.iter().map(|place| place.lane.submit(&[spin])))
-        .collect();
+    let hog = |place: &Place| place.lane.submit(&[spin, place.lane.gate(1), spin]);
+    let noise: Vec<_> = hogs.iter().map(hog).collect();
     for place in 0..10 {
         let frame = compositor.lane.submit(&[compositor.lane.fill(place)]);
         assert_eq!(ended(&frame), Ok(()));
     }
-    // 400 ms of hogs' work stood in line before the first frame.
-    assert!(!noise[noise.len() - 1].is_signaled());
+    hogs.iter().for_each(|place| place.lane.open(1));
     compositor.lane.check(0..10);
     all_well(&noise);
     let mut places = hogs;
