@@ -123,8 +123,10 @@ pub(super) struct Member {
 pub(super) struct Unit {
     /// Since when it waits.
     pub(super) since: Option<u64>,
-    /// Since when it is on its slots, or has work there.
+    /// Since when it is on its slots, or has work there again.
     pub(super) turn: u64,
+    /// Somebody could have had its slots since it last had work there.
+    pub(super) spared: bool,
 }
 
 /// The model and judge.
