@@ -22,6 +22,7 @@
 //! # Ok::<(), ringfence_sim::Failure>(())
 //! ```
 
+mod canary;
 mod coverage;
 mod element;
 mod judge;

@@ -170,24 +170,8 @@ impl Style {
             RunAnswer::Failed,
             RunAnswer::NoResources,
         ];
-        answers[weighted(prng, &self.answers)]
+        answers[prng.weighted(&self.answers)]
     }
-}
-
-/// An index, each as often as its weight says; the first where all are 0.
-fn weighted(prng: &mut Prng, weights: &[u32]) -> usize {
-    let total: u32 = weights.iter().sum();
-    if total == 0 {
-        return 0;
-    }
-    let mut at = prng.below(total);
-    for (index, weight) in weights.iter().enumerate() {
-        if at < *weight {
-            return index;
-        }
-        at -= weight;
-    }
-    0
 }
 
 const CONTEXTS: [Context; 6] = [
@@ -200,7 +184,7 @@ const CONTEXTS: [Context; 6] = [
 ];
 
 fn draw(prng: &mut Prng, weights: &[u32; KINDS], style: &Style) -> Op {
-    match weighted(prng, weights) {
+    match prng.weighted(weights) {
         0 => Op::Prepare {
             cost: prng.byte() & style.cost_bits,
             timeout: prng.pick(&[0, 0, 0, 1, 2, 30]),
@@ -241,7 +225,7 @@ fn draw(prng: &mut Prng, weights: &[u32; KINDS], style: &Style) -> Op {
 fn draw_more(prng: &mut Prng, weights: &[u32; KINDS], style: &Style) -> Op {
     let mut rest = *weights;
     rest[..11].fill(0);
-    match weighted(prng, &rest) {
+    match prng.weighted(&rest) {
         12 => Op::Signal(prng.byte()),
         13 => Op::Verdict {
             visit: prng.byte(),

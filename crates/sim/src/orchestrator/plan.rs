@@ -234,7 +234,7 @@ fn out(prng: &mut Prng) -> Out {
 }
 
 fn draw(prng: &mut Prng, weights: &[u32; KINDS], style: &Style) -> Op {
-    match weighted(prng, weights) {
+    match prng.weighted(weights) {
         0 => {
             let set = 1 + prng.below((1 << style.kinds) - 1) as u8;
             let stray = prng.chance(style.strays / 4);
@@ -286,20 +286,4 @@ fn draw(prng: &mut Prng, weights: &[u32; KINDS], style: &Style) -> Op {
         13 => Op::Grow(prng.below(20) as u8),
         _ => Op::Serve(1 + prng.below(3) as u8),
     }
-}
-
-/// An index, each as often as its weight says; the first where all are 0.
-fn weighted(prng: &mut Prng, weights: &[u32]) -> usize {
-    let total: u32 = weights.iter().sum();
-    if total == 0 {
-        return 0;
-    }
-    let mut at = prng.below(total);
-    for (index, weight) in weights.iter().enumerate() {
-        if at < *weight {
-            return index;
-        }
-        at -= weight;
-    }
-    0
 }

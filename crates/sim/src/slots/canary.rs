@@ -1,81 +1,44 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Bugs that can be planted into a world of slots, to show that its judges find them.
 
-use std::fmt;
-use std::str::FromStr;
-
-macro_rules! canaries {
-    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// A bug that can be planted: in the policy, between the orchestrator and its host, or in the
-        /// modelled host.
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum SlotCanary {
-            $($(#[$doc])* $name,)*
-        }
-
-        impl SlotCanary {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
-
-            /// The name on the command line: lower case, with hyphens.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$name => $text,)*
-                }
-            }
-        }
-    };
-}
+use crate::canary::canaries;
 
 canaries! {
-    /// Who leaves is charged until it was told to, however long that takes.
-    DrainIsFree = "drain-is-free",
-    /// Who sleeps is owed all of the time that it has slept.
-    SleeperOwedEverything = "sleeper-owed-everything",
-    /// The gates of a group are opened one by one, as its members are bound.
-    GroupOpenedOneByOne = "group-opened-one-by-one",
-    /// Lower priorities are owed nothing.
-    NoGuarantee = "no-guarantee",
-    /// The orchestrator is told that a context is off its slot before the device has done it.
-    VacatedTooEarly = "vacated-too-early",
-    /// A queue that yields says that it has nothing out.
-    YieldNotWaitedFor = "yield-not-waited-for",
-    /// The gate of who leaves is not shut: it goes on yielding.
-    GateNotShut = "gate-not-shut",
-    /// A gate is opened before its context is on its slot.
-    GateOpensEarly = "gate-opens-early",
-    /// Some reports of what a queue wants are lost.
-    ReportLost = "report-lost",
-    /// A report that comes late is believed.
-    OldReportBelieved = "old-report-believed",
-    /// Nobody says which contexts a reset has taken off their slots.
-    LossNotTold = "loss-not-told",
-    /// The orchestrator's timer is not set.
-    TimerLost = "timer-lost",
-    /// Nobody says that what was missing is there.
-    ReadyNotTold = "ready-not-told",
-    /// Nobody does anything about a device that does not answer.
-    StuckIgnored = "stuck-ignored",
-    /// A slot that is repaired is not used again.
-    RepairNotTold = "repair-not-told",
-    /// A replay forgets the newest job.
-    ReplayForgetsOne = "replay-forgets-one",
-}
-
-impl fmt::Display for SlotCanary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SlotCanary {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|canary| canary.name() == name);
-        found
-            .copied()
-            .ok_or_else(|| format!("no canary is called {name:?}"))
+    /// A bug that can be planted: in the policy, between the orchestrator and its host, or in the
+    /// modelled host.
+    SlotCanary {
+        /// Who leaves is charged until it was told to, however long that takes.
+        DrainIsFree = "drain-is-free",
+        /// Who sleeps is owed all of the time that it has slept.
+        SleeperOwedEverything = "sleeper-owed-everything",
+        /// The gates of a group are opened one by one, as its members are bound.
+        GroupOpenedOneByOne = "group-opened-one-by-one",
+        /// Lower priorities are owed nothing.
+        NoGuarantee = "no-guarantee",
+        /// The orchestrator is told that a context is off its slot before the device has done it.
+        VacatedTooEarly = "vacated-too-early",
+        /// A queue that yields says that it has nothing out.
+        YieldNotWaitedFor = "yield-not-waited-for",
+        /// The gate of who leaves is not shut: it goes on yielding.
+        GateNotShut = "gate-not-shut",
+        /// A gate is opened before its context is on its slot.
+        GateOpensEarly = "gate-opens-early",
+        /// Some reports of what a queue wants are lost.
+        ReportLost = "report-lost",
+        /// A report that comes late is believed.
+        OldReportBelieved = "old-report-believed",
+        /// Nobody says which contexts a reset has taken off their slots.
+        LossNotTold = "loss-not-told",
+        /// The orchestrator's timer is not set.
+        TimerLost = "timer-lost",
+        /// Nobody says that what was missing is there.
+        ReadyNotTold = "ready-not-told",
+        /// Nobody does anything about a device that does not answer.
+        StuckIgnored = "stuck-ignored",
+        /// A slot that is repaired is not used again.
+        RepairNotTold = "repair-not-told",
+        /// A replay forgets the newest job.
+        ReplayForgetsOne = "replay-forgets-one",
     }
 }
 
