@@ -3,20 +3,15 @@
 //!
 //! `RINGFENCE_SEQUENCES` says how many (20 000 if unset), `RINGFENCE_SEED` plays one alone.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Mutex;
+mod common;
+
 use std::time::Instant;
 
+use common::number;
 use ringfence_sim::orchestrator::{play, shorten, Coverage, Mutant, Plan};
 use ringfence_sim::Failure;
 
 const SEQUENCES: u64 = 20_000;
-
-fn number(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    let number = value.parse();
-    Some(number.unwrap_or_else(|_| panic!("{name} must be a whole number, not {value:?}")))
-}
 
 /// All a person needs to look into it.
 fn report(seed: u64, failure: &Failure) -> String {
@@ -40,38 +35,20 @@ fn report(seed: u64, failure: &Failure) -> String {
     text
 }
 
-/// Plays `seeds`, on as many threads as the machine has.
+/// Plays `seeds`: what was seen, and how many operations that took.
 fn play_all(seeds: std::ops::Range<u64>) -> (Coverage, u64) {
-    let next = AtomicU64::new(seeds.start);
-    let all = Mutex::new((Coverage::default(), 0u64));
-    let failed = Mutex::new(None);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let (mut seen, mut ops) = (Coverage::default(), 0);
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || failed.lock().unwrap().is_some() {
-                        break;
-                    }
-                    let plan = Plan::from_seed(seed);
-                    match play(&plan, None) {
-                        Ok(coverage) => seen.merge(&coverage),
-                        Err(failure) => *failed.lock().unwrap() = Some((seed, failure)),
-                    }
-                    ops += plan.ops.len() as u64;
-                }
-                let mut all = all.lock().unwrap();
-                all.0.merge(&seen);
-                all.1 += ops;
-            });
-        }
-    });
-    if let Some((seed, failure)) = failed.into_inner().unwrap() {
-        panic!("{}", report(seed, &failure));
-    }
-    all.into_inner().unwrap()
+    let one = |seed, (seen, ops): &mut (Coverage, u64)| {
+        let plan = Plan::from_seed(seed);
+        seen.merge(&play(&plan, None)?);
+        *ops += plan.ops.len() as u64;
+        Ok(())
+    };
+    let merge = |all: &mut (Coverage, u64), more: &(Coverage, u64)| {
+        all.0.merge(&more.0);
+        all.1 += more.1;
+    };
+    common::play_all(seeds, one, merge)
+        .unwrap_or_else(|(seed, failure)| panic!("{}", report(seed, &failure)))
 }
 
 #[test]

@@ -3,25 +3,17 @@
 //!
 //! `RINGFENCE_SEQUENCES` says how many (100 000 if unset), `RINGFENCE_SEED` plays one alone.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Mutex;
+mod common;
+
 use std::time::Instant;
 
+use common::{number, play_all};
 use ringfence_sim::{run, shrink, Coverage, Failure, Judges, Mutant, Plan};
 
 const SEQUENCES: u64 = 100_000;
 
 /// Seeds that once failed, and why.
 const REGRESSIONS: &str = include_str!("seeds.txt");
-
-fn number(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} must be a whole number, not {value:?}")),
-    )
-}
 
 fn regressions() -> Vec<u64> {
     let lines = REGRESSIONS
@@ -55,38 +47,20 @@ fn report(seed: u64, failure: &Failure) -> String {
     text
 }
 
-/// Plays `seeds`, on as many threads as the machine has.
+/// Plays `seeds`: what was seen, and how many operations that took.
 fn play(seeds: std::ops::Range<u64>) -> (Coverage, u64) {
-    let next = AtomicU64::new(seeds.start);
-    let all = Mutex::new((Coverage::default(), 0u64));
-    let failed = Mutex::new(None);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let (mut seen, mut ops) = (Coverage::default(), 0);
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || failed.lock().unwrap().is_some() {
-                        break;
-                    }
-                    let plan = Plan::from_seed(seed);
-                    match run(&plan, None, Judges::Both) {
-                        Ok(coverage) => seen.merge(&coverage),
-                        Err(failure) => *failed.lock().unwrap() = Some((seed, failure)),
-                    }
-                    ops += plan.ops.len() as u64;
-                }
-                let mut all = all.lock().unwrap();
-                all.0.merge(&seen);
-                all.1 += ops;
-            });
-        }
-    });
-    if let Some((seed, failure)) = failed.into_inner().unwrap() {
-        panic!("{}", report(seed, &failure));
-    }
-    all.into_inner().unwrap()
+    let one = |seed, (seen, ops): &mut (Coverage, u64)| {
+        let plan = Plan::from_seed(seed);
+        seen.merge(&run(&plan, None, Judges::Both)?);
+        *ops += plan.ops.len() as u64;
+        Ok(())
+    };
+    let merge = |all: &mut (Coverage, u64), more: &(Coverage, u64)| {
+        all.0.merge(&more.0);
+        all.1 += more.1;
+    };
+    play_all(seeds, one, merge)
+        .unwrap_or_else(|(seed, failure)| panic!("{}", report(seed, &failure)))
 }
 
 #[test]

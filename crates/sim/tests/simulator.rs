@@ -5,23 +5,17 @@
 //! `RINGFENCE_SIM_SEEDS` says how many seeds (20 000 if unset), `RINGFENCE_SIM_SEED` plays one
 //! alone and prints its event log.
 
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::number;
 use ringfence_sim::{
     shrink_plan, Canary, LogLine, Options, SimCoverage, SimOp, SimPlan, Simulator, Summary,
     Violation,
 };
 
 const SEEDS: u64 = 20_000;
-
-fn number(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    Some(
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} must be a whole number, not {value:?}")),
-    )
-}
 
 /// All a person needs to look into it.
 fn report(violation: &Violation, options: &Options) -> String {

@@ -9,9 +9,11 @@
 mod canaries;
 #[path = "slots/cases.rs"]
 mod cases;
+mod common;
 #[path = "slots/shares.rs"]
 mod shares;
 
+use common::number;
 use ringfence_sim::slots::{run, Options, Seen, Setup, Summary};
 
 const SEEDS: u64 = 300;
@@ -21,12 +23,6 @@ const ONCE_WRONG: [u64; 2] = [
     3_418,  // Low priorities were owed nothing for slots that were kept for groups.
     23_181, // The bound of waits did not know that a silent device's time is paid for.
 ];
-
-fn number(name: &str) -> Option<u64> {
-    let value = std::env::var(name).ok()?;
-    let number = value.parse();
-    Some(number.unwrap_or_else(|_| panic!("{name} must be a whole number, not {value:?}")))
-}
 
 #[test]
 fn random_worlds_keep_every_promise() {
