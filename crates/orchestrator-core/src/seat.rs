@@ -273,7 +273,8 @@ pub struct SeatStats {
     pub busy: Duration,
     /// The same by the kind of slot.
     pub busy_on: [Duration; KINDS_MAX],
-    /// Of that, how long the device says that it has executed, where the device can say.
+    /// How long the device says that it has executed, where the device can say: perhaps also before the gate
+    /// opened, from when time is charged.
     pub measured: Duration,
     /// How long it has waited for a slot with work, up to the last time it got one.
     pub waited: Duration,

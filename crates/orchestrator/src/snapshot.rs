@@ -34,7 +34,8 @@ pub struct SeatSnapshot {
     pub slot: Option<u16>,
     /// How long it has held slots with work.
     pub busy_ns: u64,
-    /// Of that, how long it has executed, as the device says, up to the last time it left a slot.
+    /// How long it has executed, as the device says, up to the last time it left a slot. A device may begin
+    /// when it binds, before the gate opens and time is charged.
     pub measured_ns: u64,
     /// How long it has waited for slots, and the longest such wait.
     pub waited_ns: u64,
