@@ -412,3 +412,22 @@ fn a_moment_without_work_is_no_new_turn() {
         host.busy(other)
     );
 }
+
+/// A group that needs a slot of somebody more important got none as long as others of its priority had the
+/// other slot: what these used was taken for what its priority was owed.
+#[test]
+fn a_group_does_not_starve_beside_others_of_its_priority() {
+    let mut host = Host::new(Fair::default(), &[0, 0]);
+    let important = host.add(of(Priority::High, Kinds::ALL));
+    let group = [0, 1].map(|_| host.add(of(Priority::Normal, Kinds::ALL)));
+    host.core.group(&group).unwrap();
+    let beside = host.add(of(Priority::Normal, Kinds::ALL));
+    for seat in [important, group[0], beside] {
+        host.say(seat, true);
+    }
+    host.run_for(4_000 * MS);
+    let (had, most) = (host.busy(group[0]), host.busy(important));
+    assert!(had >= Duration::from_millis(100), "{had:?}");
+    assert!(most >= Duration::from_millis(3_500), "{most:?}");
+    assert!(host.busy(beside) >= Duration::from_millis(3_000));
+}

@@ -65,8 +65,8 @@ pub struct Fair {
     debts: [[i64; KINDS_MAX]; Priority::COUNT],
     /// By priority and kind: how much of that is for those whose turn was in the present decision.
     taken: [[i64; KINDS_MAX]; Priority::COUNT],
-    /// Whether somebody of that priority waits for that kind, as last seen.
-    waits: [[bool; KINDS_MAX]; Priority::COUNT],
+    /// How far the first of that priority has come that waits for that kind, if somebody does, as last seen.
+    waits: [[Option<u64>; KINDS_MAX]; Priority::COUNT],
     slots: [u16; KINDS_MAX],
 }
 
@@ -117,7 +117,7 @@ impl Fair {
             floors: [[0; KINDS_MAX]; Priority::COUNT],
             debts: [[0; KINDS_MAX]; Priority::COUNT],
             taken: [[0; KINDS_MAX]; Priority::COUNT],
-            waits: [[false; KINDS_MAX]; Priority::COUNT],
+            waits: [[None; KINDS_MAX]; Priority::COUNT],
             slots: [0; KINDS_MAX],
         }
     }
@@ -164,13 +164,25 @@ impl Fair {
     fn pay(&mut self, account: &Account, kind: SlotKind, ns: u64) {
         let cost = self.debt_of(ns);
         let higher = &self.waits[..account.priority.level()];
-        let waits = higher.iter().any(|waits| waits[kind.number()]);
+        let waits = higher.iter().any(|waits| waits[kind.number()].is_some());
         let least = match account.guaranteed && waits {
             true => self.debt_of(self.lag_ns).saturating_neg(),
             false => 0,
         };
         let debt = &mut self.debts[account.priority.level()][kind.number()];
         *debt = debt.saturating_sub(cost).max(least.min(*debt));
+    }
+
+    /// Whether a unit has its slot only because the first of its priority that waits cannot use it, as a
+    /// group that needs one of somebody more important as well: that is not what its priority is owed, or
+    /// the group would wait for ever.
+    fn is_far_ahead(&self, account: &Account, kind: SlotKind) -> bool {
+        let Some(first) = self.waits[account.priority.level()][kind.number()] else {
+            return false;
+        };
+        let (turns, _) = virtual_span(self.slice_ns.saturating_mul(2), 0, account.weight);
+        let most = first.saturating_add(turns).saturating_add(self.lag_ns);
+        !account.guaranteed && account.virtual_time > most
     }
 
     /// The debt that so much time is.
@@ -184,7 +196,7 @@ impl Fair {
         let kind = kind.number();
         for lower in priority.level() + 1..Priority::COUNT {
             let debt = &mut self.debts[lower][kind];
-            if self.waits[lower][kind] || *debt < 0 {
+            if self.waits[lower][kind].is_some() || *debt < 0 {
                 *debt = debt.saturating_add(signed(ns)).min(most);
             }
         }
@@ -230,7 +242,9 @@ impl Policy for Fair {
         let guaranteed = ns.min(account.guaranteed_ns);
         account.guaranteed_ns -= guaranteed;
         self.pay(account, account.guaranteed_by, guaranteed);
-        self.pay(account, kind, ns - guaranteed);
+        if !self.is_far_ahead(account, kind) {
+            self.pay(account, kind, ns - guaranteed);
+        }
         self.held(account.priority, kind, ns);
     }
 
@@ -244,7 +258,7 @@ impl Policy for Fair {
         for level in 0..Priority::COUNT {
             for kind in 0..KINDS_MAX {
                 let (waiting, running) = (field.waiting[level][kind], field.running[level][kind]);
-                self.waits[level][kind] = waiting.is_some();
+                self.waits[level][kind] = waiting;
                 if waiting.is_none() && running.is_none() {
                     let debt = &mut self.debts[level][kind];
                     *debt = (*debt).min(0);
