@@ -87,6 +87,10 @@ pub trait Policy {
     /// from it without work, or it was kept for a group that lacks others.
     fn switched(&mut self, priority: Priority, kind: SlotKind, ns: u64);
 
+    /// A unit was on its way to slots for so long, all of them together, and did not come to them: the
+    /// driver was not ready, or the device failed.
+    fn failed(&mut self, account: &mut Account, ns: u64);
+
     /// A decision is due, or somebody wakes: this is the field.
     fn look(&mut self, field: &Field);
 

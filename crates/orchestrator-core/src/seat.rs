@@ -144,6 +144,8 @@ pub(crate) struct Unit {
     pub(crate) charging: bool,
     /// Until when time has been charged.
     pub(crate) charged: Time,
+    /// Since when it has been on its way to slots, if it has not come to them.
+    pub(crate) tried: Option<Time>,
     /// Since when it has had no work, on its slots.
     pub(crate) idle_since: Time,
     /// How many decisions there had been then.
@@ -230,6 +232,7 @@ impl Seat {
             leave: false,
             charging: false,
             charged: Time::ZERO,
+            tried: None,
             idle_since: Time::ZERO,
             idle_at: 0,
             promised: NONE,

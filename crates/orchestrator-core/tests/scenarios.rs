@@ -431,3 +431,79 @@ fn a_group_does_not_starve_beside_others_of_its_priority() {
     assert!(most >= Duration::from_millis(3_500), "{most:?}");
     assert!(host.busy(beside) >= Duration::from_millis(3_000));
 }
+
+/// Plays until then on a device that takes so long to bind one of these seats. Of those for which it
+/// fails, each is ready again at once.
+fn play_with_binds(host: &mut Host<Fair>, slow: &[SeatId], span: u64, answer: Answer, end: Time) {
+    let mut bound = None;
+    while host.now < end {
+        while let Some(effect) = host.next() {
+            let now = host.now;
+            match effect {
+                Effect::Bind { seat, .. } if slow.contains(&seat) => {
+                    bound = Some((now.after(Duration::from_nanos(span)), seat));
+                    Ok(())
+                }
+                Effect::Bind { seat, .. } => host.core.bound(seat, Answer::Done, now),
+                Effect::Yield { seat } => {
+                    let report = host.report(true);
+                    host.core.yielded(seat, report, now)
+                }
+                Effect::Vacate { seat, .. } => host.core.vacated(seat, Answer::Done, None, now),
+                _ => Ok(()),
+            }
+            .unwrap();
+        }
+        let at = bound.map(|(at, _)| at);
+        let next = [host.timer, at].into_iter().flatten().min();
+        host.now = next.unwrap_or(end).max(host.now);
+        if host.timer.is_some_and(|at| at <= host.now) {
+            host.timer = None;
+            host.core.timer_fired();
+        }
+        if let Some((_, seat)) = bound.take_if(|(at, _)| *at <= host.now) {
+            host.core.bound(seat, answer, host.now).unwrap();
+            host.core.ready(seat, host.now).unwrap();
+        }
+    }
+}
+
+/// Whoever failed to be bound, and was ready at once, was first again each time.
+#[test]
+fn who_fails_to_be_bound_is_not_always_first() {
+    let mut host = Host::new(Fair::default(), &[0]);
+    let [bad, good] = [0, 1].map(|_| host.add(of(Priority::Normal, Kinds::ALL)));
+    host.say(bad, true);
+    host.say(good, true);
+    play_with_binds(
+        &mut host,
+        &[bad],
+        MS,
+        Answer::Failed,
+        Time::from_ns(1_000 * MS),
+    );
+    let had = host.busy(good);
+    assert!(had >= Duration::from_millis(450), "{had:?}");
+}
+
+/// What a priority is owed was never paid for by who failed, so it kept more important ones from their
+/// slot, and others of its priority from what they were owed.
+#[test]
+fn who_fails_to_be_bound_has_had_what_its_priority_is_owed() {
+    let mut host = Host::new(Fair::default(), &[0]);
+    let important = host.add(of(Priority::High, Kinds::ALL));
+    let [bad, good] = [0, 1].map(|_| host.add(of(Priority::Low, Kinds::ALL)));
+    for seat in [important, bad, good] {
+        host.say(seat, true);
+    }
+    play_with_binds(
+        &mut host,
+        &[bad],
+        5 * MS,
+        Answer::Failed,
+        Time::from_ns(1_000 * MS),
+    );
+    let (most, least) = (host.busy(important), host.busy(good));
+    assert!(most >= Duration::from_millis(900), "{most:?}");
+    assert!(least >= Duration::from_millis(20), "{least:?}");
+}

@@ -36,6 +36,10 @@ impl Policy for AnyPolicy {
         let _panic = guard(|| self.0.switched(priority, kind, ns));
     }
 
+    fn failed(&mut self, account: &mut Account, ns: u64) {
+        self.0.failed(account, ns);
+    }
+
     fn look(&mut self, field: &Field) {
         let _panic = guard(|| self.0.look(field));
     }

@@ -31,6 +31,7 @@ where
         unit.owing = unit.members;
         unit.standing = Standing::Checking;
         unit.charged = now;
+        unit.tried = Some(now);
         let mut unchecked = 0;
         self.each_member(leader, |this, at| {
             if this.seats.at(at).checked {
@@ -99,6 +100,7 @@ where
         self.charge(leader, now);
         let unit = self.seats.unit_mut(leader);
         unit.standing = Standing::Running;
+        unit.tried = None;
         unit.account.turn_since = now;
         unit.charged = now;
         unit.charging = unit.wanting != 0;
@@ -175,6 +177,11 @@ where
         let unit = self.seats.unit_mut(leader);
         let slept = !core::mem::take(&mut unit.charging);
         unit.leave = false;
+        if let Some(since) = unit.tried.take() {
+            let span = u64::try_from(now.since(since).as_nanos()).unwrap_or(u64::MAX);
+            let ns = span.saturating_mul(u64::from(unit.members));
+            self.policy.failed(&mut unit.account, ns);
+        }
         unit.account.guaranteed = false;
         unit.standing = Standing::Off;
         let Some(leader) = self.weed(leader) else {

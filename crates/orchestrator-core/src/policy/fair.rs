@@ -98,6 +98,13 @@ fn virtual_span(ns: u64, rest: u64, weight: Weight) -> (u64, u64) {
     (parts / weight, parts % weight)
 }
 
+/// A unit has had so much slot time.
+fn advance(account: &mut Account, ns: u64) {
+    let (span, rest) = virtual_span(ns, account.virtual_rest, account.weight);
+    account.virtual_time = account.virtual_time.saturating_add(span);
+    account.virtual_rest = rest;
+}
+
 /// The slot time in which somebody of this weight comes so far in virtual time, rounded up.
 fn slot_span(span: u64, weight: Weight) -> u64 {
     span.saturating_mul(u64::from(weight.get()))
@@ -236,9 +243,7 @@ impl Policy for Fair {
     }
 
     fn ran(&mut self, account: &mut Account, kind: SlotKind, ns: u64) {
-        let (span, rest) = virtual_span(ns, account.virtual_rest, account.weight);
-        account.virtual_time = account.virtual_time.saturating_add(span);
-        account.virtual_rest = rest;
+        advance(account, ns);
         let guaranteed = ns.min(account.guaranteed_ns);
         account.guaranteed_ns -= guaranteed;
         self.pay(account, account.guaranteed_by, guaranteed);
@@ -250,6 +255,17 @@ impl Policy for Fair {
 
     fn switched(&mut self, priority: Priority, kind: SlotKind, ns: u64) {
         self.held(priority, kind, ns);
+    }
+
+    fn failed(&mut self, account: &mut Account, ns: u64) {
+        // Who fails again and again would go first for ever. If it went before somebody more important,
+        // who had to leave for it, its priority has had that slice, and it was this unit's.
+        let ns = ns.max(account.guaranteed_ns);
+        advance(account, ns);
+        if account.guaranteed {
+            self.pay(account, account.guaranteed_by, ns);
+        }
+        account.guaranteed_ns = 0;
     }
 
     fn look(&mut self, field: &Field) {

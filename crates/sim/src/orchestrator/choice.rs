@@ -77,6 +77,10 @@ impl Policy for Choice {
         self.policy().switched(priority, kind, ns);
     }
 
+    fn failed(&mut self, account: &mut Account, ns: u64) {
+        self.policy().failed(account, ns);
+    }
+
     fn look(&mut self, field: &Field) {
         self.policy().look(field);
     }

@@ -77,6 +77,10 @@ impl Policy for Planted {
         ask!(mut self, policy => policy.ran(account, kind, ns));
     }
 
+    fn failed(&mut self, account: &mut Account, ns: u64) {
+        ask!(mut self, policy => policy.failed(account, ns));
+    }
+
     fn look(&mut self, field: &Field) {
         ask!(mut self, policy => policy.look(field));
     }

@@ -28,6 +28,8 @@ impl Policy for Unfair {
 
     fn switched(&mut self, _priority: Priority, _kind: SlotKind, _ns: u64) {}
 
+    fn failed(&mut self, _account: &mut Account, _ns: u64) {}
+
     fn look(&mut self, _field: &Field) {}
 
     fn overtaken(&self, _account: &mut Account, _key: u64) {}
