@@ -507,3 +507,19 @@ fn who_fails_to_be_bound_has_had_what_its_priority_is_owed() {
     assert!(most >= Duration::from_millis(900), "{most:?}");
     assert!(least >= Duration::from_millis(20), "{least:?}");
 }
+
+/// Whoever was on its way to a slot was taken for somebody who makes way at once: while one of those that
+/// take turns on a slot was bound, the other slot was taken from whoever had it, and kept for a group that
+/// could not have the first.
+#[test]
+fn no_slot_is_kept_while_somebody_more_important_comes() {
+    let (mut host, group, beside) = beside_a_group(Priority::Normal, of(Priority::Normal, only(1)));
+    let important = [0, 1].map(|_| host.add(of(Priority::High, only(0))));
+    for seat in important {
+        host.say(seat, true);
+    }
+    let end = Time::from_ns(2_000 * MS);
+    play_with_binds(&mut host, &important, MS, Answer::Done, end);
+    let used = host.busy(beside) + host.busy(group[0]);
+    assert!(used >= Duration::from_millis(1_800), "{used:?}");
+}

@@ -213,8 +213,16 @@ where
             if self.is_between(other) {
                 continue;
             }
-            let way = match unit.charging {
-                true => self.policy.makes_way(&unit.account, &waiting, now),
+            let comes = matches!(unit.standing, Standing::Checking | Standing::Binding);
+            let way = match unit.charging || comes {
+                true => {
+                    let mut other = unit.account;
+                    if comes {
+                        // At the earliest, its turn begins now.
+                        other.turn_since = now;
+                    }
+                    self.policy.makes_way(&other, &waiting, now)
+                }
                 false => Some(now),
             };
             match way {
