@@ -30,6 +30,8 @@ pub struct Account {
     pub virtual_time: u64,
     /// The policy's own: what is left of that below its unit.
     pub virtual_rest: u64,
+    /// The policy's own: it has wanted slots before.
+    pub known: bool,
     /// Since when it waits for slots, while it does.
     pub waiting_since: Time,
     /// When it came to its slots, or woke on them, while it has them.

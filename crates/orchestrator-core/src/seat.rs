@@ -217,6 +217,7 @@ impl Seat {
                 kinds: Kinds::NONE,
                 virtual_time: 0,
                 virtual_rest: 0,
+                known: false,
                 waiting_since: Time::ZERO,
                 turn_since: Time::ZERO,
                 guaranteed: false,

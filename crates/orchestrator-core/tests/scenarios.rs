@@ -523,3 +523,31 @@ fn no_slot_is_kept_while_somebody_more_important_comes() {
     let used = host.busy(beside) + host.busy(group[0]);
     assert!(used >= Duration::from_millis(1_800), "{used:?}");
 }
+
+/// A seat that was new was owed a slice, as who had slept. Whoever made another seat before each had had that
+/// was always first.
+#[test]
+fn seats_that_come_and_go_are_not_always_first() {
+    let mut host = Host::new(Fair::default(), &[0]);
+    let seats = [0, 1].map(|_| host.add(of(Priority::Normal, Kinds::ALL)));
+    for seat in seats {
+        host.say(seat, true);
+    }
+    host.run_for(10 * MS);
+    let mut old = None;
+    for _ in 0..500 {
+        let new = host.add(of(Priority::Normal, Kinds::ALL));
+        host.say(new, true);
+        if let Some(old) = old.replace(new) {
+            host.core.remove(old, host.now).unwrap();
+        }
+        host.run_for(19 * MS / 10);
+    }
+    for seat in seats {
+        assert!(
+            host.busy(seat) >= Duration::from_millis(200),
+            "{:?}",
+            host.busy(seat)
+        );
+    }
+}

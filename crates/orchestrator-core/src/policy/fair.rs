@@ -227,8 +227,13 @@ impl Fair {
 impl Policy for Fair {
     fn woke(&mut self, account: &mut Account, _now: Time) {
         let floor = self.floor(account.priority, account.kinds);
-        let (owed, _) = virtual_span(self.slice_ns, 0, account.weight);
-        account.virtual_time = account.virtual_time.max(floor.saturating_sub(owed));
+        let (slice, _) = virtual_span(self.slice_ns, 0, account.weight);
+        let least = match core::mem::replace(&mut account.known, true) {
+            true => floor.saturating_sub(slice),
+            // It is owed nothing: or seats that come and go would always be first.
+            false => floor,
+        };
+        account.virtual_time = account.virtual_time.max(least);
     }
 
     fn joins(&mut self, account: &mut Account) {
