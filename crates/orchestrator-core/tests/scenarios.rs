@@ -6,7 +6,8 @@ use std::time::Duration;
 use ringfence_core::Time;
 use ringfence_orchestrator_core::{
     Answer, Checked, Config, Effect, Fair, FairConfig, Fifo, GateReport, Kinds, Orchestrator, Out,
-    Policy, Priority, Seat, SeatConfig, SeatId, Slot, SlotId, SlotKind, Weight, Whereabouts,
+    Policy, Priority, Rival, Seat, SeatConfig, SeatId, Slot, SlotId, SlotKind, Stage, Weight,
+    Whereabouts,
 };
 
 const MS: u64 = 1_000_000;
@@ -550,4 +551,33 @@ fn seats_that_come_and_go_are_not_always_first() {
             host.busy(seat)
         );
     }
+}
+
+/// The bound of waits overflowed where spans are as long as they can be.
+#[test]
+fn a_bound_of_waits_has_no_more_than_all_time_there_is() {
+    let config = FairConfig {
+        slice: Duration::ZERO,
+        min_run: Duration::MAX,
+        guarantee: u32::MAX,
+        lag: Duration::MAX,
+    };
+    let rival = |priority| Rival {
+        priority,
+        weight: Weight::MAX,
+        seats: u16::MAX,
+    };
+    let waiter = Rival {
+        weight: Weight::MIN,
+        seats: 1,
+        ..rival(Priority::Normal)
+    };
+    let stage = Stage {
+        slots: 2,
+        elsewhere: true,
+        drain: Duration::MAX,
+        trouble: Duration::MAX,
+    };
+    let bound = config.longest_wait(waiter, Priority::ALL.map(rival).into_iter(), &stage);
+    assert_eq!(bound, Duration::from_nanos(u64::MAX));
 }

@@ -103,22 +103,31 @@ impl FairConfig {
                     + (lag * weight).div_ceil(100)
                     + 2 * slice
                     + drain;
-                all += ahead * u128::from(rival.seats.max(1));
-                turns += ahead.div_ceil(slice);
+                let rounds = ahead.div_ceil(slice);
+                all = ahead
+                    .saturating_mul(u128::from(rival.seats.max(1)))
+                    .saturating_add(all);
+                turns = rounds.saturating_add(turns);
                 if rival.seats > 1 {
-                    kept += ahead.div_ceil(slice) * change;
+                    kept = rounds.saturating_mul(change).saturating_add(kept);
                 }
                 longest = longest.max(ahead);
             }
         }
         let lower: u128 = lower.iter().sum();
-        let mut wait = (all + turns * drain).div_ceil(slots) + kept + longest + 2 * change;
-        wait += u128::from(ns(stage.trouble));
-        wait = wait * (part + lower) / part + change * lower;
+        // Of spans as long as there are, more than fits here, and far more than a wait can be said to be.
+        let drains = turns.saturating_mul(drain);
+        let mut wait = all.saturating_add(drains).div_ceil(slots);
+        wait = wait.saturating_add(kept).saturating_add(longest);
+        wait = wait.saturating_add(2 * change + u128::from(ns(stage.trouble)));
+        wait = wait.saturating_mul(part + lower) / part;
+        wait = wait.saturating_add(change * lower);
         if higher {
             let paid = drain.min(u128::from(ns(self.lag)));
             let turn = least + change + paid * part;
-            wait = wait * (part + 1) + slice * part + (turns + 1) * turn;
+            let turns = turns.saturating_add(1).saturating_mul(turn);
+            wait = wait.saturating_mul(part + 1);
+            wait = wait.saturating_add(slice * part).saturating_add(turns);
         }
         Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
     }
