@@ -178,6 +178,8 @@ pub struct Seat {
     pub(crate) shut: bool,
     /// The device has not answered for too long, and the host is to be told.
     pub(crate) stuck: bool,
+    /// That was so, and it has not answered since.
+    pub(crate) overdue: bool,
     /// It wants a slot, as its queue last said.
     pub(crate) wants: bool,
     pub(crate) out: Out,
@@ -248,6 +250,7 @@ impl Seat {
         reopen: false,
         shut: false,
         stuck: false,
+        overdue: false,
         wants: false,
         out: Out::Nothing,
         yielded: false,

@@ -581,3 +581,50 @@ fn a_bound_of_waits_has_no_more_than_all_time_there_is() {
     let bound = config.longest_wait(waiter, Priority::ALL.map(rival).into_iter(), &stage);
     assert_eq!(bound, Duration::from_nanos(u64::MAX));
 }
+
+/// Two on two slots, of whom one is told to make way for somebody more important, but has not yielded: which
+/// leaves, which stays, and for whom.
+fn one_leaves(host: &mut Host<Fair>) -> [SeatId; 3] {
+    let seats = [0, 1].map(|_| host.add(of(Priority::Normal, Kinds::ALL)));
+    for seat in seats {
+        host.say(seat, true);
+    }
+    host.run_for(5 * MS);
+    let important = host.add(of(Priority::High, Kinds::ALL));
+    host.say(important, true);
+    let told = host.next().unwrap();
+    let Effect::Yield { seat } = told else {
+        panic!("{told:?}");
+    };
+    let stays = seats[usize::from(seats[0] == seat)];
+    [seat, stays, important]
+}
+
+/// Whoever had been promised the slot of somebody that took long to leave waited for that, although another
+/// ran out of work meanwhile.
+#[test]
+fn who_waits_for_a_long_job_gets_the_slot_of_who_has_no_work() {
+    let mut host = Host::new(Fair::default(), &[0, 0]);
+    let [_, stays, important] = one_leaves(&mut host);
+    host.run_for(MS);
+    host.say(stays, false);
+    host.run_for(MS);
+    let place = host.is_at(important);
+    assert!(matches!(place, Whereabouts::Resident(_)), "{place:?}");
+}
+
+/// Whoever had been promised a slot from which the device did not get somebody off waited for that, although
+/// somebody less important had the other.
+#[test]
+fn who_waits_for_a_device_that_is_stuck_gets_another_slot() {
+    let mut host = Host::new(Fair::default(), &[0, 0]);
+    let [leaves, stays, important] = one_leaves(&mut host);
+    let report = host.report(true);
+    host.core.yielded(leaves, report, host.now).unwrap();
+    let vacate = host.next();
+    assert!(matches!(vacate, Some(Effect::Vacate { .. })), "{vacate:?}");
+    host.run_for(600 * MS);
+    let place = host.is_at(important);
+    assert!(matches!(place, Whereabouts::Resident(_)), "{place:?}");
+    assert!(matches!(host.is_at(stays), Whereabouts::Waiting(_)));
+}

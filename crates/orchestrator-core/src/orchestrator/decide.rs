@@ -3,7 +3,8 @@
 //!
 //! A decision looks at the first of each line, the best of all first, and
 //! 1. gives it slots that are free; or
-//! 2. promises it slots that are being vacated, so that nobody behind it gets them; or
+//! 2. promises it slots that are being vacated, so that nobody behind it gets them, but where somebody
+//!    has work still while it leaves, rather those of who has none; or
 //! 3. has somebody else make way: who has no work, the longest idle first, then who is least
 //!    entitled as the policy has it, and promises it those slots; or
 //! 4. leaves it, and whoever is behind it in its line, until the time at which somebody will make way.
@@ -26,6 +27,8 @@ struct Round {
     free: Have,
     /// Slots that are being vacated and not promised.
     coming: Have,
+    /// Of those, slots that somebody leaves with work: nobody knows how long that takes.
+    slow: Have,
     /// For each priority: lines whose first could not be helped.
     passed: [u16; Priority::COUNT],
     /// Those who were promised slots: out of their lines until the decision has been made.
@@ -130,14 +133,22 @@ where
         let mut round = Round {
             free: Have::NONE,
             coming: Have::NONE,
+            slow: Have::NONE,
             passed: [0; Priority::COUNT],
             promised: NONE,
         };
         for slot in self.slots.as_ref() {
             if slot.is_free() {
                 round.free.add(slot.kind);
-            } else if !slot.broken && self.is_between(self.seats.at(slot.seat).leader) {
+                continue;
+            }
+            // One for which the device has not answered for too long may never come.
+            let seat = self.seats.at(slot.seat);
+            if !slot.broken && !seat.overdue && self.is_between(seat.leader) {
                 round.coming.add(slot.kind);
+                if self.seats.unit(seat.leader).charging {
+                    round.slow.add(slot.kind);
+                }
             }
         }
         round
@@ -174,9 +185,18 @@ where
             // It would hold slots that it cannot use, for as long as somebody likes.
             return false;
         }
-        while !need.fits(&round.free.and(&round.coming)) {
+        loop {
             let have = round.free.and(&round.coming);
-            let Some(other) = self.who_makes_way(leader, &need, &have, now) else {
+            let soon = have.without(&round.slow);
+            if need.fits(&soon) {
+                break;
+            }
+            let enough = need.fits(&have);
+            let have = if enough { &soon } else { &have };
+            let Some(other) = self.who_makes_way(leader, &need, have, enough, now) else {
+                if enough {
+                    break;
+                }
                 if several {
                     // Who needs several would never get them if others took one each.
                     self.promise(leader, round);
@@ -273,6 +293,9 @@ where
                 self.kept[level][kind.number()] += 1;
             } else {
                 let _one_of_them = round.coming.take(kind);
+                if round.slow.of(kind) > round.coming.of(kind) {
+                    let _it_was_this = round.slow.take(kind);
+                }
             }
         }
     }
@@ -341,8 +364,15 @@ where
     }
 
     /// Who makes way for a unit now, of those whose slots would help it; notes when somebody will, if
-    /// nobody does.
-    fn who_makes_way(&mut self, leader: u32, need: &Need, have: &Have, now: Time) -> Option<u32> {
+    /// nobody does. Of those without work only, if they are `idle`.
+    fn who_makes_way(
+        &mut self,
+        leader: u32,
+        need: &Need,
+        have: &Have,
+        idle: bool,
+        now: Time,
+    ) -> Option<u32> {
         let missing = need.left_over(have);
         let mut helps = Kinds::NONE;
         for kind in self.seats.unit(leader).account.kinds.iter() {
@@ -361,7 +391,7 @@ where
             }
             let other = self.seats.at(slot.seat).leader;
             let unit = self.seats.unit(other);
-            if unit.standing != Standing::Running {
+            if unit.standing != Standing::Running || idle && unit.charging {
                 continue;
             }
             let account = &unit.account;

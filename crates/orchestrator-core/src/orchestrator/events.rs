@@ -363,6 +363,7 @@ where
     fn answered(&mut self, at: u32) {
         let seat = self.seats.at_mut(at);
         seat.stuck = false;
+        seat.overdue = false;
     }
 
     /// A seat is off its slot, which is free.

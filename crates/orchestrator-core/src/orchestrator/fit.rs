@@ -74,6 +74,15 @@ impl Have {
         kinds.iter().any(|kind| self.take(kind))
     }
 
+    /// But for `other`, which are some of these.
+    pub(super) fn without(&self, other: &Self) -> Self {
+        let mut rest = *self;
+        for (here, there) in rest.0.iter_mut().zip(other.0) {
+            *here = here.saturating_sub(there);
+        }
+        rest
+    }
+
     /// With those of `other`.
     pub(super) fn and(&self, other: &Self) -> Self {
         let mut sum = *self;

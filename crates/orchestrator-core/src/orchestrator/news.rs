@@ -180,6 +180,7 @@ where
             // Told once for each request.
             seat.due = NEVER;
             seat.stuck = true;
+            seat.overdue = true;
             self.tell(at);
         }
     }
