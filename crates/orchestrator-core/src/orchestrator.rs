@@ -28,7 +28,7 @@ use crate::line::{Line, Node, Nodes, NONE};
 use crate::policy::Policy;
 use crate::priority::Priority;
 use crate::seat::{Seat, SeatId, Standing, Unit};
-use crate::slot::{Kinds, Slot, SlotId, KINDS_MAX};
+use crate::slot::{Slot, SlotId, KINDS_MAX};
 
 pub use invariants::Violation;
 pub use look::{SeatView, Whereabouts};
@@ -104,10 +104,10 @@ impl fmt::Display for Refused {
 
 impl core::error::Error for Refused {}
 
-/// Lines of a priority: by the set of kinds that those in it may be on. Groups, of whatever kinds,
-/// are in the one of the empty set.
-const LINES: usize = 1 << KINDS_MAX;
-const GROUPS: usize = Kinds::NONE.bits();
+/// Lines of a priority: by the set of kinds that those in it may be on, first of single seats, then of
+/// groups.
+const LINES: usize = 2 * GROUPS;
+const GROUPS: usize = 1 << KINDS_MAX;
 
 /// Seats, where lines find their nodes. The unit of seat `at` is kept by its leader.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ pub struct Orchestrator<S, L, P> {
     kinds: [u16; KINDS_MAX],
     lines: [[Line; LINES]; Priority::COUNT],
     /// For each priority: which of its lines have somebody in them, by bit.
-    filled: [u16; Priority::COUNT],
+    filled: [u32; Priority::COUNT],
     /// Units in all lines.
     waiting: u32,
     ticket: u64,
@@ -330,7 +330,7 @@ where
         let unit = self.seats.unit(leader);
         let line = match unit.members {
             1 => unit.account.kinds.bits(),
-            _ => GROUPS,
+            _ => GROUPS + unit.account.kinds.bits(),
         };
         (unit.account.priority.level(), line)
     }

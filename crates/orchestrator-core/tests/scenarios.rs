@@ -628,3 +628,38 @@ fn who_waits_for_a_device_that_is_stuck_gets_another_slot() {
     assert!(matches!(place, Whereabouts::Resident(_)), "{place:?}");
     assert!(matches!(host.is_at(stays), Whereabouts::Waiting(_)));
 }
+
+/// A group waited behind another that could not be helped, although the slots that it needed were free: that
+/// other needs the slot of somebody more important.
+fn behind_a_group(kinds: &[u8], first: &[u8], second: [u8; 2]) {
+    let mut host = Host::new(Fair::default(), kinds);
+    let important = host.add(of(Priority::High, only(0)));
+    let groups = [first, &second].map(|kinds| {
+        let seat = |kind: &u8| host.add(of(Priority::Normal, only(*kind)));
+        let seats: Vec<SeatId> = kinds.iter().map(seat).collect();
+        host.core.group(&seats).unwrap();
+        seats[0]
+    });
+    for seat in [important, groups[0], groups[1]] {
+        host.say(seat, true);
+    }
+    for _ in 0..10 {
+        let visitor = host.add(of(Priority::High, only(second[0])));
+        host.say(visitor, true);
+        host.run_for(MS);
+        host.core.remove(visitor, host.now).unwrap();
+        host.run_for(99 * MS);
+    }
+    let had = host.busy(groups[1]);
+    assert!(had >= Duration::from_millis(800), "{had:?}");
+}
+
+#[test]
+fn a_group_does_not_wait_behind_one_of_other_kinds() {
+    behind_a_group(&[0, 2, 1, 1], &[0, 2], [1, 1]);
+}
+
+#[test]
+fn a_group_does_not_wait_behind_a_larger_one() {
+    behind_a_group(&[0, 0, 0], &[0, 0, 0], [0, 0]);
+}

@@ -7,14 +7,14 @@
 //!    has work still while it leaves, rather those of who has none; or
 //! 3. has somebody else make way: who has no work, the longest idle first, then who is least
 //!    entitled as the policy has it, and promises it those slots; or
-//! 4. leaves it, and whoever is behind it in its line, until the time at which somebody will make way.
+//! 4. leaves it, and whoever is behind it in its line (but for some of the groups), until the time at which somebody will make way.
 //!
 //! Nothing is kept of a promise: the next decision may make another one, to somebody better.
 
 use ringfence_core::Time;
 
 use super::fit::{Have, Need};
-use super::{Orchestrator, GROUPS, LINES};
+use super::{Orchestrator, LINES};
 use crate::line::NONE;
 use crate::policy::{Field, Policy};
 use crate::priority::Priority;
@@ -30,9 +30,12 @@ struct Round {
     /// Of those, slots that somebody leaves with work: nobody knows how long that takes.
     slow: Have,
     /// For each priority: lines whose first could not be helped.
-    passed: [u16; Priority::COUNT],
-    /// Those who were promised slots: out of their lines until the decision has been made.
+    passed: [u32; Priority::COUNT],
+    /// Those who were promised slots, and groups that could not be helped: out of their lines until the
+    /// decision has been made.
     promised: u32,
+    /// How many groups more may be put there.
+    groups: usize,
 }
 
 /// Somebody who could make way: the larger, the sooner.
@@ -58,6 +61,14 @@ where
         while let Some(leader) = self.best(&round) {
             self.policy.chosen(&mut self.seats.unit_mut(leader).account);
             if !self.help(leader, &mut round, now) {
+                let several = self.seats.unit(leader).members > 1;
+                if several && round.groups != 0 {
+                    // A smaller one behind it may not need what it lacks. But the host's lock is held: not
+                    // all of them can be looked at.
+                    round.groups -= 1;
+                    self.set_aside(leader, &mut round);
+                    continue;
+                }
                 let (level, line) = self.line_of(leader);
                 round.passed[level] |= 1 << line;
             }
@@ -136,6 +147,7 @@ where
             slow: Have::NONE,
             passed: [0; Priority::COUNT],
             promised: NONE,
+            groups: self.slots.as_ref().len(),
         };
         for slot in self.slots.as_ref() {
             if slot.is_free() {
@@ -210,11 +222,16 @@ where
             self.begin_yielding(other, now);
         }
         self.promise(leader, round);
+        self.set_aside(leader, round);
+        true
+    }
+
+    /// Takes a unit out of its line until the decision has been made.
+    fn set_aside(&mut self, leader: u32, round: &mut Round) {
         let unit = self.seats.unit_mut(leader);
         unit.promised_place = unit.node.place();
         unit.promised = core::mem::replace(&mut round.promised, leader);
         self.leave_line(leader);
-        true
     }
 
     /// What a unit can have, now or when others will have made way; not what takes them so long that
@@ -422,7 +439,7 @@ where
 }
 
 /// The numbers of the bits that are set.
-fn bits(mask: u16) -> impl Iterator<Item = usize> {
+fn bits(mask: u32) -> impl Iterator<Item = usize> {
     let mut left = mask;
     core::iter::from_fn(move || {
         let bit = left.trailing_zeros() as usize;
@@ -432,6 +449,6 @@ fn bits(mask: u16) -> impl Iterator<Item = usize> {
 }
 
 const _: () = assert!(
-    KINDS_MAX <= 4 && GROUPS == 0,
-    "a priority's lines are bits of a u16"
+    LINES <= u32::BITS as usize,
+    "a priority's lines are bits of a u32"
 );

@@ -204,8 +204,8 @@ where
                 let unit = self.seats.unit(first);
                 rule(
                     unit.account.priority.level() == level
-                        && (line == GROUPS) == (unit.members > 1)
-                        && (line == GROUPS || line == unit.account.kinds.bits()),
+                        && (line >= GROUPS) == (unit.members > 1)
+                        && line % GROUPS == unit.account.kinds.bits(),
                     "who is in a line belongs there",
                     first,
                 )?;
