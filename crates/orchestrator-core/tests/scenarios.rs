@@ -663,3 +663,17 @@ fn a_group_does_not_wait_behind_one_of_other_kinds() {
 fn a_group_does_not_wait_behind_a_larger_one() {
     behind_a_group(&[0, 0, 0], &[0, 0, 0], [0, 0]);
 }
+
+/// Whoever could be on any slot was given the only one that another could be on, and that one waited beside
+/// a slot that nobody had: for ever, where more important ones do not make way.
+#[test]
+fn who_is_free_to_choose_leaves_others_their_slot() {
+    let mut host = Host::new(Fifo::default(), &[0, 1]);
+    let any = host.add(of(Priority::High, Kinds::ALL));
+    let narrow = host.add(of(Priority::Low, only(0)));
+    host.say(any, true);
+    host.say(narrow, true);
+    host.run_for(100 * MS);
+    assert_eq!(host.is_at(narrow), Whereabouts::Resident(SlotId::new(0)));
+    assert_eq!(host.is_at(any), Whereabouts::Resident(SlotId::new(1)));
+}

@@ -332,6 +332,7 @@ where
                     allowed = allowed.with(kind);
                 }
             }
+            let allowed = self.needed_least(allowed, &round.free);
             let Some(slot) = self.slot_for(at, allowed) else {
                 debug_assert!(false, "a unit that fits has a slot for each seat");
                 continue;
@@ -343,6 +344,29 @@ where
             self.overtake(leader, slot);
         }
         self.begin(leader, now);
+    }
+
+    /// Of these kinds of free slots, those without which the fewest of the other lines have none.
+    fn needed_least(&self, allowed: Kinds, free: &Have) -> Kinds {
+        let filled = self.filled.iter().fold(0, |all, filled| all | filled);
+        let has = |line: usize, have: &Have| {
+            let mut kinds = Kinds::from_bits(line).iter();
+            kinds.any(|kind| have.of(kind) != 0)
+        };
+        let (mut best, mut fewest) = (allowed, usize::MAX);
+        for kind in allowed.iter() {
+            let mut rest = *free;
+            let _taken = rest.take(kind);
+            let left = bits(filled).filter(|line| has(*line, free) && !has(*line, &rest));
+            let left = left.count();
+            if left < fewest {
+                (best, fewest) = (Kinds::NONE, left);
+            }
+            if left == fewest {
+                best = best.with(kind);
+            }
+        }
+        best
     }
 
     /// The slot for a seat: where it was last, if nobody was there since; else where it is longest
