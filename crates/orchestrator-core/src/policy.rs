@@ -30,11 +30,14 @@ pub struct Account {
     pub virtual_time: u64,
     /// The policy's own: what is left of that below its unit.
     pub virtual_rest: u64,
+    /// The policy's own: how far it had come in each priority when it left that.
+    pub left_at: [u64; Priority::COUNT],
     /// The policy's own: it has wanted slots before.
     pub known: bool,
     /// Since when it waits for slots, while it does.
     pub waiting_since: Time,
-    /// When it came to its slots, or woke on them, while it has them.
+    /// When it came to its slots, or woke on them where others could have had them meanwhile, while it has
+    /// them.
     pub turn_since: Time,
     /// The policy's own: when it was chosen, it went before somebody more important.
     pub guaranteed: bool,

@@ -219,6 +219,7 @@ impl Seat {
                 kinds: Kinds::NONE,
                 virtual_time: 0,
                 virtual_rest: 0,
+                left_at: [0; Priority::COUNT],
                 known: false,
                 waiting_since: Time::ZERO,
                 turn_since: Time::ZERO,

@@ -677,3 +677,37 @@ fn who_is_free_to_choose_leaves_others_their_slot() {
     assert_eq!(host.is_at(narrow), Whereabouts::Resident(SlotId::new(0)));
     assert_eq!(host.is_at(any), Whereabouts::Resident(SlotId::new(1)));
 }
+
+/// Whoever was alone in another priority, for no time at all, had nothing in advance any more when it came
+/// back.
+#[test]
+fn a_change_back_and_forth_forgets_nothing() {
+    let mut host = Host::new(Fair::default(), &[0]);
+    let seats = [100, 70, 90, 130, 170].map(|weight| {
+        host.add(SeatConfig {
+            weight: Weight::new(weight).unwrap(),
+            ..SeatConfig::default()
+        })
+    });
+    for seat in seats {
+        host.say(seat, true);
+    }
+    let mut was = false;
+    for _ in 0..10_000 {
+        let is = matches!(host.is_at(seats[0]), Whereabouts::Resident(_));
+        let now = host.now;
+        let restless = seats[0];
+        // When its turn has ended.
+        if was && !is {
+            for priority in [Priority::Low, Priority::Normal] {
+                host.core
+                    .change(restless, priority, Weight::DEFAULT, now)
+                    .unwrap();
+            }
+        }
+        was = is;
+        host.run_for(MS / 10);
+    }
+    let had = host.busy(seats[0]);
+    assert!(had <= Duration::from_millis(210), "{had:?}");
+}

@@ -3,14 +3,15 @@
 //!
 //! Each unit has a *virtual time*, which grows by the time that it holds slots with work, divided by
 //! its weight; of one priority, who is furthest behind goes first. So each has had its share, but for
-//! about a slice, whatever its jobs are like. Who sleeps is owed a slice at most when it wakes; who is
-//! behind because it cannot be on more slots than it has, or was on others, keeps a bounded part of that.
+//! about a slice, whatever its jobs are like. Who sleeps is owed a slice at most when it wakes, and who is
+//! new nothing; who is behind because it cannot be on more slots than it has, or was on others, keeps a
+//! bounded part of that.
 //!
 //! A higher priority goes first, but for a *guarantee*: for each slot that higher ones hold, are on
 //! their way to, or have kept for them, while a lower one waits for it, the lower one is owed a part of
-//! that time, and once that is a slice, it goes first and is left alone until its slice is over. So nobody starves. What it has had beyond that, as
-//! where its jobs cannot be preempted, or where several of it went first, it must wait for, so that the
-//! guarantee is no more than its part.
+//! that time, and once that is a slice, it goes first and is left alone until its slice is over. So nobody
+//! starves. What it has had beyond that, as where its jobs cannot be preempted, or where several of it went
+//! first, it must wait for, so that the guarantee is no more than its part.
 
 use core::time::Duration;
 
@@ -354,6 +355,9 @@ impl Policy for Fair {
         );
         let ahead = account.virtual_time.saturating_sub(from);
         let behind = from.saturating_sub(account.virtual_time);
-        account.virtual_time = to.saturating_add(ahead).saturating_sub(behind);
+        account.left_at[was.level()] = account.virtual_time;
+        let there = to.saturating_add(ahead).saturating_sub(behind);
+        // Who was alone in another priority meanwhile is not ahead of anybody there, but is here still.
+        account.virtual_time = there.max(account.left_at[account.priority.level()]);
     }
 }
