@@ -117,6 +117,7 @@ pub trait Policy {
     /// slots now, or somebody makes way for it, or it must wait.
     fn chosen(&mut self, account: &mut Account);
 
-    /// A unit's priority or weight is another from now on: `account` has the new ones.
-    fn changed(&mut self, account: &mut Account, was: Priority);
+    /// A unit's priority or weight is another from now on: `account` has the new ones, and these are
+    /// what it had.
+    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight);
 }

@@ -711,3 +711,29 @@ fn a_change_back_and_forth_forgets_nothing() {
     let had = host.busy(seats[0]);
     assert!(had <= Duration::from_millis(210), "{had:?}");
 }
+
+/// What a seat of little weight was owed when it woke was a hundred times as much once it had more.
+#[test]
+fn a_change_of_weight_does_not_change_what_is_owed() {
+    let mut host = Host::new(Fair::default(), &[0]);
+    let light = SeatConfig {
+        weight: Weight::MIN,
+        ..SeatConfig::default()
+    };
+    let (sly, other) = (host.add(light), host.add(SeatConfig::default()));
+    host.say(sly, true);
+    host.say(other, true);
+    host.run_for(10 * MS);
+    // It has nothing in advance any more, and sleeps.
+    host.say(sly, false);
+    host.run_for(1_000 * MS);
+    host.say(sly, true);
+    let now = host.now;
+    host.core
+        .change(sly, Priority::Normal, Weight::DEFAULT, now)
+        .unwrap();
+    let was = host.busy(sly);
+    host.run_for(100 * MS);
+    let had = host.busy(sly) - was;
+    assert!(had <= Duration::from_millis(54), "{had:?}");
+}

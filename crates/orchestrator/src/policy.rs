@@ -5,7 +5,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
 use ringfence::Time;
-use ringfence_orchestrator_core::{Account, Field, Policy, Priority, SlotKind};
+use ringfence_orchestrator_core::{Account, Field, Policy, Priority, SlotKind, Weight};
 
 /// A policy of whatever type. One that panics has said so: it must not take the lock's state along, half
 /// changed, nor who acts. It has done nothing then, and others go by their priorities.
@@ -37,7 +37,7 @@ impl Policy for AnyPolicy {
     }
 
     fn failed(&mut self, account: &mut Account, ns: u64) {
-        self.0.failed(account, ns);
+        let _panic = guard(|| self.0.failed(account, ns));
     }
 
     fn look(&mut self, field: &Field) {
@@ -64,7 +64,7 @@ impl Policy for AnyPolicy {
         let _panic = guard(|| self.0.chosen(account));
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority) {
-        let _panic = guard(|| self.0.changed(account, was));
+    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
+        let _panic = guard(|| self.0.changed(account, was, weight));
     }
 }

@@ -178,10 +178,13 @@ where
         }
         let found = self.seats.at_mut(at);
         (found.priority, found.weight) = (priority, weight);
-        let was = self.seats.unit(leader).account.priority;
+        let was = self.seats.unit(leader).account;
         self.sum_up(leader);
-        self.policy
-            .changed(&mut self.seats.unit_mut(leader).account, was);
+        self.policy.changed(
+            &mut self.seats.unit_mut(leader).account,
+            was.priority,
+            was.weight,
+        );
         if waits {
             self.join(leader, since);
         }

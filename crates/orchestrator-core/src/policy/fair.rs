@@ -347,7 +347,7 @@ impl Policy for Fair {
         }
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority) {
+    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
         // It is as far behind, or ahead, among the others as it was among those it leaves.
         let (from, to) = (
             self.floor(was, account.kinds),
@@ -355,8 +355,16 @@ impl Policy for Fair {
         );
         let ahead = account.virtual_time.saturating_sub(from);
         let behind = from.saturating_sub(account.virtual_time);
-        account.left_at[was.level()] = account.virtual_time;
+        // In slot time: or who has slept, and has more weight from now on, is owed more.
+        let (ahead, behind) = (slot_span(ahead, weight), slot_span(behind, weight));
+        let (ahead, _) = virtual_span(ahead, 0, account.weight);
+        let (behind, _) = virtual_span(behind, 0, account.weight);
         let there = to.saturating_add(ahead).saturating_sub(behind);
+        if was == account.priority {
+            account.virtual_time = there;
+            return;
+        }
+        account.left_at[was.level()] = account.virtual_time;
         // Who was alone in another priority meanwhile is not ahead of anybody there, but is here still.
         account.virtual_time = there.max(account.left_at[account.priority.level()]);
     }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use ringfence_core::Time;
 
 use super::{Account, Field, Policy};
-use crate::priority::Priority;
+use crate::priority::{Priority, Weight};
 use crate::slot::SlotKind;
 
 /// Of one priority, who has waited longest goes first; a higher priority always does, so a lower one
@@ -72,5 +72,5 @@ impl Policy for Fifo {
 
     fn chosen(&mut self, _account: &mut Account) {}
 
-    fn changed(&mut self, _account: &mut Account, _was: Priority) {}
+    fn changed(&mut self, _account: &mut Account, _was: Priority, _weight: Weight) {}
 }

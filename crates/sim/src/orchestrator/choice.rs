@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ringfence_core::Time;
-use ringfence_orchestrator_core::{Account, Fair, Field, Fifo, Policy, Priority, SlotKind};
+use ringfence_orchestrator_core::{Account, Fair, Field, Fifo, Policy, Priority, SlotKind, Weight};
 
 use super::mutant::Mutant;
 use super::plan::Rules;
@@ -115,7 +115,7 @@ impl Policy for Choice {
         self.policy().chosen(account);
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority) {
-        self.policy().changed(account, was);
+    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
+        self.policy().changed(account, was, weight);
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ringfence_core::Time;
-use ringfence_orchestrator_core::{Account, Fair, Field, Fifo, Policy, Priority, SlotKind};
+use ringfence_orchestrator_core::{Account, Fair, Field, Fifo, Policy, Priority, SlotKind, Weight};
 
 use super::canary::{Plant, SlotCanary};
 use super::setup::Rule;
@@ -105,7 +105,7 @@ impl Policy for Planted {
         ask!(mut self, policy => policy.chosen(account));
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority) {
-        ask!(mut self, policy => policy.changed(account, was));
+    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
+        ask!(mut self, policy => policy.changed(account, was, weight));
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ringfence::Time;
-use ringfence_orchestrator::{Account, Field, Policy, Priority, SlotKind};
+use ringfence_orchestrator::{Account, Field, Policy, Priority, SlotKind, Weight};
 
 /// How long a turn is.
 const TURN: Duration = Duration::from_millis(2);
@@ -51,5 +51,5 @@ impl Policy for Unfair {
 
     fn chosen(&mut self, _account: &mut Account) {}
 
-    fn changed(&mut self, _account: &mut Account, _was: Priority) {}
+    fn changed(&mut self, _account: &mut Account, _was: Priority, _weight: Weight) {}
 }
