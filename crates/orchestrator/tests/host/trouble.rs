@@ -11,7 +11,7 @@ use ringfence::irq::{self, raise, InterruptLine, IrqLock, LineNumber};
 use ringfence::{Executor, GateReport, Out, Time, Timeline};
 use ringfence_orchestrator::{
     Account, Binding, Fair, Field, Fifo, Orchestrator, Policy, Preemption, Priority, SeatConfig,
-    SlotDevice, SlotId, SlotKind, Vacating,
+    SlotDevice, SlotId, SlotKind, Vacating, Weight,
 };
 
 use crate::manual::Manual;
@@ -392,6 +392,10 @@ impl Policy for Panics {
         self.inner.switched(priority, kind, ns);
     }
 
+    fn failed(&mut self, account: &mut Account, ns: u64) {
+        self.inner.failed(account, ns);
+    }
+
     fn look(&mut self, field: &Field) {
         self.inner.look(field);
     }
@@ -417,8 +421,8 @@ impl Policy for Panics {
         self.inner.chosen(account);
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority) {
-        self.inner.changed(account, was);
+    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
+        self.inner.changed(account, was, weight);
     }
 }
 
