@@ -22,26 +22,6 @@ fn last_word(seen: u64) -> GateReport {
 impl World {
     /// Does what the orchestrator has asked for.
     pub(super) fn act(&mut self, effect: Effect) -> Verdict {
-        if self.log.as_ref().is_some_and(|l| l.len() > 12645) {
-            self.events += 1;
-            if self.events < 200000000 {
-                println!("EFF {} {effect:?}", self.now);
-                for v in self.orchestrator.views(self.time()) {
-                    println!(
-                        "   {} {:?} {:?} wants {} {:?}",
-                        v.seat.place(),
-                        v.priority,
-                        v.weight,
-                        v.wants,
-                        v.whereabouts
-                    );
-                }
-                println!("{:?}", self.orchestrator.policy());
-                if self.log.as_ref().unwrap().len() > 12680 {
-                    panic!("enough")
-                }
-            }
-        }
         match effect {
             Effect::Check { seat, .. } => self.ask_driver(seat),
             Effect::Bind { seat, slot } => self.bind(seat, slot),
