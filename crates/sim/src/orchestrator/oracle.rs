@@ -123,10 +123,8 @@ pub(super) struct Member {
 pub(super) struct Unit {
     /// Since when it waits.
     pub(super) since: Option<u64>,
-    /// Since when it is on its slots, or has work there again.
+    /// Since when it is on its slots, or has work there.
     pub(super) turn: u64,
-    /// Somebody could have had its slots since it last had work there.
-    pub(super) spared: bool,
 }
 
 /// The model and judge.

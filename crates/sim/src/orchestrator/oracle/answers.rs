@@ -104,18 +104,12 @@ impl Oracle {
         // Nobody who has been on a slot, and slept.
         let fresh = self.now == 0 && self.members[at].given.is_none();
         self.members[at].founder &= wants || fresh;
-        if had && !self.wants(unit) {
-            self.units[unit].spared = false;
-        }
         if had || !wants {
             return;
         }
         let stage = self.members[at].stage;
         if self.of(unit).all(|member| member.stage.is_on()) {
-            // A moment without work that nobody could use begins no new turn.
-            if self.units[unit].spared {
-                self.units[unit].turn = self.now;
-            }
+            self.units[unit].turn = self.now;
             self.see(Seen::WokeOnSlot);
         } else if matches!(stage, Stage::Yielding(_) | Stage::Yielded(_)) {
             self.see(Seen::WokeYielding);

@@ -23,12 +23,7 @@ pub(in crate::orchestrator) struct Before {
 
 impl Oracle {
     /// Before the orchestrator is asked for an effect.
-    pub(in crate::orchestrator) fn before(&mut self) -> Vec<Before> {
-        if self.waiting().next().is_some() {
-            for unit in 0..self.units.len() {
-                self.units[unit].spared |= !self.wants(unit);
-            }
-        }
+    pub(in crate::orchestrator) fn before(&self) -> Vec<Before> {
         let units = self.leaders().map(|leader| Before {
             id: leader.id,
             unit: leader.unit,
