@@ -125,6 +125,8 @@ pub(super) struct Unit {
     pub(super) since: Option<u64>,
     /// Since when it is on its slots, or has work there.
     pub(super) turn: u64,
+    /// Since when it is on its slots: a moment without work need not begin another turn.
+    pub(super) came: u64,
 }
 
 /// The model and judge.

@@ -155,6 +155,7 @@ impl Oracle {
                 member.stage = Stage::Bound(slot);
                 member.stays += 1;
                 self.units[unit].turn = now;
+                self.units[unit].came = now;
             }
             Answer::Failed => {
                 member.stage = Stage::Off;

@@ -128,7 +128,7 @@ impl Oracle {
             })?;
             return Ok(Seen::Evicted);
         }
-        let turn = self.now - self.units[unit].turn;
+        let turn = self.now - self.units[unit].came;
         let mine = self.priority(unit);
         let reason = rivals.any(|other| {
             let theirs = self.priority(other.unit);
