@@ -150,6 +150,8 @@ pub(crate) struct Unit {
     pub(crate) idle_since: Time,
     /// How many decisions there had been then.
     pub(crate) idle_at: u64,
+    /// The last decision in which slots were kept for it.
+    pub(crate) kept_at: u64,
     /// While a decision is made: the next of those that have been promised slots.
     pub(crate) promised: u32,
     /// And where it stood in its line.
@@ -239,6 +241,7 @@ impl Seat {
             tried: None,
             idle_since: Time::ZERO,
             idle_at: 0,
+            kept_at: u64::MAX,
             promised: NONE,
             promised_place: (0, 0),
         },

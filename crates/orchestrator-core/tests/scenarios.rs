@@ -737,3 +737,29 @@ fn a_change_of_weight_does_not_change_what_is_owed() {
     let had = host.busy(sly) - was;
     assert!(had <= Duration::from_millis(54), "{had:?}");
 }
+
+/// Less important ones were owed a slice for the slots that were kept for a group while it waited for the end
+/// of another such slice: they had one after the other, and the group nothing for ever.
+#[test]
+fn a_group_is_not_overtaken_by_who_is_owed_for_what_it_waits_with() {
+    let config = FairConfig {
+        guarantee: 2,
+        lag: Duration::ZERO,
+        ..FairConfig::default()
+    };
+    let mut host = Host::new(Fair::new(config), &[0, 0, 0]);
+    let group = [0; 3].map(|_| host.add(of(Priority::Kernel, Kinds::ALL)));
+    host.core.group(&group).unwrap();
+    let kernel = host.add(of(Priority::Kernel, Kinds::ALL));
+    let high = [0; 3].map(|_| host.add(of(Priority::High, Kinds::ALL)));
+    let normal = host.add(of(Priority::Normal, Kinds::ALL));
+    for seat in [kernel, high[0], high[1], high[2], normal] {
+        host.say(seat, true);
+    }
+    host.run_for(MS);
+    host.say(group[0], true);
+    host.run_for(1_000 * MS);
+    let had = host.busy(group[0]);
+    assert!(had >= Duration::from_millis(50), "{had:?}");
+    assert!(host.busy(normal) >= Duration::from_millis(50));
+}

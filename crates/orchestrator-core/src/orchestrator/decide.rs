@@ -166,9 +166,11 @@ where
         round
     }
 
-    /// The best of those who are first in a line that has not been passed over.
+    /// The best of those who are first in a line that has not been passed over: as the policy ranks them. But
+    /// a group for which slots are kept, and before which only less important ones rank, stays the best: or
+    /// these had one of its slots in turn, and the rest stood empty, for ever.
     fn best(&self, round: &Round) -> Option<u32> {
-        let mut best = None;
+        let (mut best, mut first_of_all) = (None, None);
         for level in 0..Priority::COUNT {
             for line in bits(self.filled[level] & !round.passed[level]) {
                 let Some(first) = self.lines[level][line].first() else {
@@ -180,9 +182,15 @@ where
                 if best.is_none_or(|(other, _)| place < other) {
                     best = Some((place, first));
                 }
+                let place = (level, unit.node.place());
+                if first_of_all.is_none_or(|(other, _)| place < other) {
+                    first_of_all = Some((place, first));
+                }
             }
         }
-        best.map(|(_, first)| first)
+        let kept_for = |at: &u32| self.seats.unit(*at).kept_at == self.decisions - 1;
+        let first = first_of_all.map(|(_, first)| first).filter(kept_for);
+        first.or(best.map(|(_, first)| first))
     }
 
     /// Gives, or promises, slots to the first of a line. `false` if it must be left for now.
@@ -308,6 +316,7 @@ where
             };
             if round.free.take(kind) {
                 self.kept[level][kind.number()] += 1;
+                self.seats.unit_mut(leader).kept_at = self.decisions;
             } else {
                 let _one_of_them = round.coming.take(kind);
                 if round.slow.of(kind) > round.coming.of(kind) {

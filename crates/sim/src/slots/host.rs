@@ -385,7 +385,8 @@ impl World {
         if self.lines[queue].gate() != Gate::Shut {
             return Err(format!("queue {queue} has gone, and its gate is not shut"));
         }
-        self.seats[seat.place()] = None;
+        // Its place may be another's already, who came before this was acted on.
+        self.seats[seat.place()].take_if(|there| *there == queue);
         if self.lines[queue].closed {
             for member in std::mem::take(&mut self.lines[queue].group) {
                 self.lines[member].group.retain(|other| *other != queue);

@@ -282,7 +282,9 @@ impl World {
 
     pub(super) fn queue_of(&self, seat: SeatId) -> Result<usize, String> {
         let queue = self.seats.get(seat.place()).copied().flatten();
-        let queue = queue.filter(|queue| self.lines[*queue].seat == Some(seat));
+        let has = |line: &Line| line.seat == Some(seat);
+        let queue = queue.filter(|queue| has(&self.lines[*queue]));
+        let queue = queue.or_else(|| self.lines.iter().position(has));
         queue.ok_or_else(|| format!("{seat:?} is the seat of no queue"))
     }
 

@@ -33,6 +33,24 @@ impl Oracle {
             .ok_or_else(|| "there is no such seat".into())
     }
 
+    /// As `told`, of something that happens to who is on no slot. If the device has let go of all of a unit
+    /// that was bound, and others were not asked for any more, nothing was said of that.
+    fn told_anew(&mut self, seat: SeatId) -> Result<usize, String> {
+        let at = self.told(seat)?;
+        let unit = self.members[at].unit;
+        let is_off = |member: &Member| match member.stage {
+            Stage::Off | Stage::Passed(_) => true,
+            Stage::Bound(_) => member.lost,
+            _ => false,
+        };
+        if self.must_leave(unit) && self.of(unit).all(is_off) {
+            for member in self.members.iter_mut().filter(|one| one.unit == unit) {
+                (member.stage, member.lost) = (Stage::Off, false);
+            }
+        }
+        Ok(at)
+    }
+
     /// The slot is one for the seat, and nobody else is on it.
     fn may_have(&self, at: usize, slot: SlotId) -> Verdict {
         let member = &self.members[at];
@@ -69,7 +87,7 @@ impl Oracle {
     }
 
     fn check(&mut self, seat: SeatId, slot: SlotId) -> Verdict {
-        let at = self.told(seat)?;
+        let at = self.told_anew(seat)?;
         self.may_have(at, slot)?;
         let member = &self.members[at];
         rule(!member.ajar, || "its gate was not shut".into())?;
@@ -89,7 +107,7 @@ impl Oracle {
     }
 
     fn bind(&mut self, seat: SeatId, slot: SlotId) -> Verdict {
-        let at = self.told(seat)?;
+        let at = self.told_anew(seat)?;
         self.may_have(at, slot)?;
         let member = &self.members[at];
         let due = match member.config.checked {
@@ -208,7 +226,7 @@ impl Oracle {
     }
 
     fn goes(&mut self, seat: SeatId) -> Verdict {
-        let at = self.told(seat)?;
+        let at = self.told_anew(seat)?;
         let member = &self.members[at];
         rule(member.removing, || "nobody has removed it".into())?;
         rule(!member.ajar, || "its gate was not shut".into())?;
