@@ -55,6 +55,9 @@ pub struct Field {
     /// For each priority and kind: the smallest and the largest virtual time of the units that have
     /// work and are on such a slot, or on their way to one.
     pub running: [[Option<(u64, u64)>; KINDS_MAX]; Priority::COUNT],
+    /// For each priority and kind: how many slots nobody else can use, since units of that priority use
+    /// them, are on their way to or from them, or have them kept.
+    pub held: [[u16; KINDS_MAX]; Priority::COUNT],
     /// How many slots of each kind there are.
     pub slots: [u16; KINDS_MAX],
 }
@@ -63,6 +66,7 @@ impl Field {
     pub(crate) const EMPTY: Self = Self {
         waiting: [[None; KINDS_MAX]; Priority::COUNT],
         running: [[None; KINDS_MAX]; Priority::COUNT],
+        held: [[0; KINDS_MAX]; Priority::COUNT],
         slots: [0; KINDS_MAX],
     };
 

@@ -763,3 +763,31 @@ fn a_group_is_not_overtaken_by_who_is_owed_for_what_it_waits_with() {
     assert!(had >= Duration::from_millis(50), "{had:?}");
     assert!(host.busy(normal) >= Duration::from_millis(50));
 }
+
+/// When a group's priority would be owed a slice was reckoned as if more important ones had all slots, so
+/// those that the group needs as well were kept empty for eight slices, of which the last was meant.
+#[test]
+fn no_slot_is_kept_for_longer_than_a_slice() {
+    let mut host = Host::new(Fair::default(), &[0; 8]);
+    let important = host.add(of(Priority::High, Kinds::ALL));
+    let group: Vec<SeatId> = (0..8)
+        .map(|_| host.add(of(Priority::Normal, Kinds::ALL)))
+        .collect();
+    host.core.group(&group).unwrap();
+    let beside: Vec<SeatId> = (0..7)
+        .map(|_| host.add(of(Priority::Normal, Kinds::ALL)))
+        .collect();
+    for seat in [&[important, group[0]], &beside[..]].concat() {
+        host.say(seat, true);
+    }
+    let (mut empty, mut most) = (0, 0);
+    for _ in 0..10_000 {
+        host.run_for(MS / 10);
+        let free = |slot: &u16| host.core.seat_on(SlotId::new(*slot)).is_none();
+        let is_empty = (0..8).filter(free).count() != 0;
+        empty = if is_empty { empty + 1 } else { 0 };
+        most = most.max(empty);
+    }
+    assert!(host.busy(group[0]) >= Duration::from_millis(4));
+    assert!(most <= 25, "{most} tenths of a millisecond");
+}

@@ -88,6 +88,7 @@ where
         self.charge_kept(now);
         let mut field = Field {
             slots: self.kinds,
+            held: self.kept,
             ..Field::EMPTY
         };
         for number in 0..self.slots.as_ref().len() {
@@ -101,6 +102,9 @@ where
             let unit = self.seats.unit(leader);
             // Who is on its way is among those who have come somewhere, too.
             let comes = matches!(unit.standing, Standing::Checking | Standing::Binding);
+            if unit.charging || comes || self.is_between(leader) {
+                field.held[unit.account.priority.level()][kind] += 1;
+            }
             if unit.charging || comes {
                 let time = unit.account.virtual_time;
                 let range = &mut field.running[unit.account.priority.level()][kind];

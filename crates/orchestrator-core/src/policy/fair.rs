@@ -68,6 +68,8 @@ pub struct Fair {
     taken: [[i64; KINDS_MAX]; Priority::COUNT],
     /// How far the first of that priority has come that waits for that kind, if somebody does, as last seen.
     waits: [[Option<u64>; KINDS_MAX]; Priority::COUNT],
+    /// By priority and kind: how many slots those have that are more important.
+    higher: [[u16; KINDS_MAX]; Priority::COUNT],
     slots: [u16; KINDS_MAX],
 }
 
@@ -126,6 +128,7 @@ impl Fair {
             debts: [[0; KINDS_MAX]; Priority::COUNT],
             taken: [[0; KINDS_MAX]; Priority::COUNT],
             waits: [[None; KINDS_MAX]; Priority::COUNT],
+            higher: [[0; KINDS_MAX]; Priority::COUNT],
             slots: [0; KINDS_MAX],
         }
     }
@@ -212,15 +215,16 @@ impl Fair {
 
     /// The earliest time at which the priority of a unit that waits is owed a slice.
     fn owed_at(&self, waiting: &Account, now: Time) -> Time {
-        let missing = self
-            .debt_of(self.slice_ns)
-            .saturating_sub(self.owed(waiting));
-        let slots = waiting.kinds.iter().map(|kind| self.slots[kind.number()]);
-        let slots = u64::from(slots.max().unwrap_or(0).max(1));
-        // Where not all of them are held by higher ones it takes longer. That is looked at again, but
-        // not ever more often.
+        let slice = self.debt_of(self.slice_ns);
+        let spans = waiting.kinds.iter().filter_map(|kind| {
+            let missing = slice.saturating_sub(self.owed_for(waiting.priority, kind));
+            let higher = self.higher[waiting.priority.level()][kind.number()];
+            missing.unsigned_abs().checked_div(u64::from(higher))
+        });
+        // Where higher ones leave some of them it takes longer. That is looked at again, but not ever
+        // more often.
         let least = self.slice_ns / LOOKS_PER_SLICE;
-        let span = (missing.unsigned_abs() / slots).max(least);
+        let span = spans.min().unwrap_or(slice.unsigned_abs()).max(least);
         now.after(Duration::from_nanos(span))
     }
 }
@@ -277,6 +281,12 @@ impl Policy for Fair {
     fn look(&mut self, field: &Field) {
         self.slots = field.slots;
         self.taken = [[0; KINDS_MAX]; Priority::COUNT];
+        for level in 1..Priority::COUNT {
+            for kind in 0..KINDS_MAX {
+                let next = self.higher[level - 1][kind];
+                self.higher[level][kind] = next + field.held[level - 1][kind];
+            }
+        }
         for level in 0..Priority::COUNT {
             for kind in 0..KINDS_MAX {
                 let (waiting, running) = (field.waiting[level][kind], field.running[level][kind]);
