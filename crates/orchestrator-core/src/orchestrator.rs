@@ -13,6 +13,7 @@
 mod decide;
 mod events;
 mod fit;
+mod give;
 mod invariants;
 mod look;
 mod members;
