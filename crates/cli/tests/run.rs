@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 
 use ringfence_cli::plan::schema::{EVENTS, FAULTS};
 use serde_json::Value;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 
 /// The plans that come with the sources.
 const PLANS: [&str; 15] = [
@@ -356,9 +356,6 @@ fn a_plan_that_expects_something_else_is_violated() {
 
 #[test]
 fn what_cannot_be_used_is_refused() {
-    let folder = TempDir::new().expect("a folder");
-    let nowhere = folder.path().join("no/such/folder/trace");
-    let file = plan(SMALL);
     let bad = plan("name = \"bad\"\n[[queue]]\nname = 1\n");
     for arguments in [
         &["--device", "hard"] as &[&str],
@@ -367,7 +364,6 @@ fn what_cannot_be_used_is_refused() {
         &["--sabotage", "everything"],
         &["no-such-plan.toml"],
         &[name(bad.path())],
-        &[name(file.path()), "--trace", name(&nowhere)],
     ] {
         let output = ringfence(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
