@@ -123,5 +123,5 @@ pub trait Policy {
 
     /// A unit's priority or weight is another from now on: `account` has the new ones, and these are
     /// what it had.
-    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight);
+    fn changed(&mut self, account: &mut Account, was: Priority, weighed: Weight);
 }

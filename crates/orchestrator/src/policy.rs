@@ -64,7 +64,7 @@ impl Policy for AnyPolicy {
         let _panic = guard(|| self.0.chosen(account));
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
-        let _panic = guard(|| self.0.changed(account, was, weight));
+    fn changed(&mut self, account: &mut Account, was: Priority, weighed: Weight) {
+        let _panic = guard(|| self.0.changed(account, was, weighed));
     }
 }

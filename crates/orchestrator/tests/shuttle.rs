@@ -134,8 +134,8 @@ impl Driver for Rider {
     type ReplayData = ();
 
     fn run(&mut self, submission: Submission<'_, Self>) -> RunOutcome {
-        let here = || self.context.resident.load(Ordering::SeqCst);
-        let here = || here() || self.slots.was_reset.load(Ordering::SeqCst);
+        let at_once = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
+        let here = || at_once(&self.context.resident) || at_once(&self.slots.was_reset);
         self.slots.check(here(), "no job is run off its slot");
         thread::yield_now();
         self.slots.check(here(), "nobody leaves in a run callback");

@@ -10,7 +10,8 @@
 //! 4. leaves it, and whoever is behind it in its line (but for some of the groups), until the time at which
 //!    somebody will make way.
 //!
-//! Nothing is kept of a promise: the next decision may make another one, to somebody better.
+//! Nothing is kept of a promise: the next decision may make another one, to somebody better. But who is
+//! better only by what its priority is owed waits for a group that has slots kept for it.
 
 use ringfence_core::Time;
 
@@ -64,8 +65,8 @@ where
             if !self.help(leader, &mut round, now) {
                 let several = self.seats.unit(leader).members > 1;
                 if several && round.groups != 0 {
-                    // A smaller one behind it may not need what it lacks. But the host's lock is held: not
-                    // all of them can be looked at.
+                    // A smaller one behind it may not need what it lacks. But the host's lock is
+                    // held: not all of them can be looked at.
                     round.groups -= 1;
                     self.set_aside(leader, &mut round);
                     continue;
@@ -171,9 +172,9 @@ where
         round
     }
 
-    /// The best of those who are first in a line that has not been passed over: as the policy ranks them. But
-    /// a group for which slots are kept, and before which only less important ones rank, stays the best: or
-    /// these had one of its slots in turn, and the rest stood empty, for ever.
+    /// The best of those who are first in a line that has not been passed over: as the policy ranks
+    /// them. But a group for which slots are kept, and before which only less important ones rank, stays
+    /// the best: or these had one of its slots in turn, and the rest stood empty, for ever.
     fn best(&self, round: &Round) -> Option<u32> {
         let (mut best, mut first_of_all) = (None, None);
         for level in 0..Priority::COUNT {
@@ -290,7 +291,7 @@ where
     }
 
     /// Who makes way for a unit now, of those whose slots would help it; notes when somebody will, if
-    /// nobody does. Of those without work only, if they are `idle`.
+    /// nobody does. With `idle`, of those without work only.
     fn who_makes_way(
         &mut self,
         leader: u32,

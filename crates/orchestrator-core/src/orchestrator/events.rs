@@ -129,8 +129,8 @@ where
             }
             Standing::Running if first => {
                 self.policy.woke(&mut unit.account, now);
-                // Where somebody would have its slots, had there been a decision meanwhile, it is the same
-                // turn: or it would have as long a turn as it likes.
+                // Where somebody would have its slots, had there been a decision meanwhile, it is the
+                // same turn: or it would have as long a turn as it likes.
                 if !self.dirty || unit.idle_at != self.decisions {
                     unit.account.turn_since = now;
                 }

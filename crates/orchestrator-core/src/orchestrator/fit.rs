@@ -58,8 +58,8 @@ impl Have {
 
     /// Takes one slot of `kind`, if there is one.
     ///
-    /// Not written as a subtraction of a `bool`: rustc 1.95 forgets a comparison that is both counted with and
-    /// branched on (rust-lang/rust#158206), nothing was taken, and groups starved.
+    /// Not written as a subtraction of a `bool`: rustc 1.95 forgets a comparison that is both counted
+    /// with and branched on (rust-lang/rust#158206), nothing was taken, and groups starved.
     pub(super) fn take(&mut self, kind: SlotKind) -> bool {
         let have = &mut self.0[kind.number()];
         let Some(left) = have.checked_sub(1) else {

@@ -21,7 +21,8 @@
 //! the last for the turn in which it comes so far, which it may finish. All of them together do that
 //! on `S` slots at a time.
 //!
-//! *Groups* have slots kept for them, up to a slice and a drain before each turn, in which nobody uses those.
+//! *Groups* have slots kept for them, up to a slice and a drain before each turn, in which nobody uses
+//! those.
 //!
 //! *Lower priorities* get one part in `G` (the guarantee) of what higher ones hold, each of them: of
 //! the time that passes `1 + lower / G` times as much is needed; twice that part where there are groups.

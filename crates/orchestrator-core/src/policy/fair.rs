@@ -201,7 +201,8 @@ impl Fair {
         signed(ns.saturating_mul(self.guarantee))
     }
 
-    /// Somebody of this priority has held a slot of `kind` for so long: lower priorities that wait for it are owed.
+    /// Somebody of this priority has held a slot of `kind` for so long: lower priorities that wait for it
+    /// are owed.
     fn held(&mut self, priority: Priority, kind: SlotKind, ns: u64) {
         let most = self.debt_of(self.slice_ns.saturating_mul(DEBT_SLICES));
         let kind = kind.number();
@@ -283,8 +284,8 @@ impl Policy for Fair {
         self.taken = [[0; KINDS_MAX]; Priority::COUNT];
         for level in 1..Priority::COUNT {
             for kind in 0..KINDS_MAX {
-                let next = self.higher[level - 1][kind];
-                self.higher[level][kind] = next + field.held[level - 1][kind];
+                let above = self.higher[level - 1][kind];
+                self.higher[level][kind] = above + field.held[level - 1][kind];
             }
         }
         for level in 0..Priority::COUNT {
@@ -357,7 +358,7 @@ impl Policy for Fair {
         }
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
+    fn changed(&mut self, account: &mut Account, was: Priority, weighed: Weight) {
         // It is as far behind, or ahead, among the others as it was among those it leaves.
         let (from, to) = (
             self.floor(was, account.kinds),
@@ -366,7 +367,7 @@ impl Policy for Fair {
         let ahead = account.virtual_time.saturating_sub(from);
         let behind = from.saturating_sub(account.virtual_time);
         // In slot time: or who has slept, and has more weight from now on, is owed more.
-        let (ahead, behind) = (slot_span(ahead, weight), slot_span(behind, weight));
+        let (ahead, behind) = (slot_span(ahead, weighed), slot_span(behind, weighed));
         let (ahead, _) = virtual_span(ahead, 0, account.weight);
         let (behind, _) = virtual_span(behind, 0, account.weight);
         let there = to.saturating_add(ahead).saturating_sub(behind);

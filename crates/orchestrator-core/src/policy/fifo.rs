@@ -72,5 +72,5 @@ impl Policy for Fifo {
 
     fn chosen(&mut self, _account: &mut Account) {}
 
-    fn changed(&mut self, _account: &mut Account, _was: Priority, _weight: Weight) {}
+    fn changed(&mut self, _account: &mut Account, _was: Priority, _weighed: Weight) {}
 }

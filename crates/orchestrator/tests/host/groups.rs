@@ -71,29 +71,29 @@ fn what_cannot_be_a_group_is_refused() {
     assert_eq!(refused(&[&seats[2], &late]), GroupError::InUse);
 }
 
-#[test]
-fn a_queue_may_come_when_its_group_runs_already() {
+/// A group of which one queue has run before the other is made, `meanwhile` something else happens.
+fn one_comes_late(meanwhile: impl FnOnce(&Rig, &Context)) {
     let rig = Rig::new(2, Preemption::Supported, Fair::default());
     let (left, right) = (Context::new(), Context::new());
     let (left_seat, right_seat) = (rig.seat("left", &left), rig.seat("right", &right));
     rig.orchestrator.group(&[&left_seat, &right_seat]).unwrap();
     let left_queue = rig.queue(&left_seat, &[&right]);
     wait(&submit(&left_queue));
+    meanwhile(&rig, &right);
     let right_queue = rig.queue(&right_seat, &[&left]);
     wait(&submit(&right_queue));
 }
 
 #[test]
+fn a_queue_may_come_when_its_group_runs_already() {
+    one_comes_late(|_, _| {});
+}
+
+#[test]
 fn a_queue_may_come_when_its_group_has_left_its_slots() {
-    let rig = Rig::new(2, Preemption::Supported, Fair::default());
-    let (left, right) = (Context::new(), Context::new());
-    let (left_seat, right_seat) = (rig.seat("left", &left), rig.seat("right", &right));
-    rig.orchestrator.group(&[&left_seat, &right_seat]).unwrap();
-    let left_queue = rig.queue(&left_seat, &[&right]);
-    wait(&submit(&left_queue));
-    let (_, _, other) = rig.simple("other");
-    wait(&submit(&other));
-    eventually("the group has left", || !right.is_resident());
-    let right_queue = rig.queue(&right_seat, &[&left]);
-    wait(&submit(&right_queue));
+    one_comes_late(|rig, right| {
+        let (_, _, other) = rig.simple("other");
+        wait(&submit(&other));
+        eventually("the group has left", || !right.is_resident());
+    });
 }

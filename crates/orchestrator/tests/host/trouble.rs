@@ -211,6 +211,17 @@ fn a_handler_in_the_middle_of_a_fences_callback_does_not_wait_for_that() {
     });
 }
 
+/// A queue of this context has a job, and ends.
+fn comes_and_goes(rig: &Rig, context: Arc<Context>) {
+    let seat = rig.seat("short", &context);
+    let queue = rig.queue(&seat, &[]);
+    drop((context, seat));
+    wait(&submit(&queue));
+    let closed = queue.closed();
+    drop(queue);
+    wait(&closed);
+}
+
 #[test]
 fn a_context_whose_drop_panics_takes_nobody_along() {
     let rig = Rig::new(1, Preemption::Supported, Fair::default());
@@ -221,13 +232,7 @@ fn a_context_whose_drop_panics_takes_nobody_along() {
         let inner = Arc::get_mut(&mut context).unwrap();
         inner.dropped = Some(Arc::clone(&dropped));
         *inner.panics.get_mut() = true;
-        let seat = rig.seat("panics", &context);
-        let queue = rig.queue(&seat, &[]);
-        drop((context, seat));
-        wait(&submit(&queue));
-        let closed = queue.closed();
-        drop(queue);
-        wait(&closed);
+        comes_and_goes(&rig, context);
         eventually("the context is dropped", || {
             dropped.swap(false, Ordering::AcqRel)
         });
@@ -421,8 +426,8 @@ impl Policy for Panics {
         self.inner.chosen(account);
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
-        self.inner.changed(account, was, weight);
+    fn changed(&mut self, account: &mut Account, was: Priority, weighed: Weight) {
+        self.inner.changed(account, was, weighed);
     }
 }
 
@@ -454,13 +459,7 @@ fn a_context_whose_drop_takes_its_time_holds_nobody_up() {
     let inner = Arc::get_mut(&mut context).unwrap();
     inner.dropped = Some(Arc::clone(&dropped));
     *inner.waits.get_mut().unwrap() = Some(fence);
-    let seat = rig.seat("slow", &context);
-    let queue = rig.queue(&seat, &[]);
-    drop((context, seat));
-    wait(&submit(&queue));
-    let closed = queue.closed();
-    drop(queue);
-    wait(&closed);
+    comes_and_goes(&rig, context);
     eventually("its drop has begun", || dropped.load(Ordering::Acquire));
     wait(&submit(&other));
     signaller.signal(Ok(()));

@@ -35,7 +35,8 @@ impl PoolBuilder {
     }
 
     /// What the threads are called, before their numbers. The system cuts names after 15 bytes; zero
-    /// bytes, which it does not have in names, are left out. If not said, `ringfence-`, or `ringfence-rt-` for real-time workers.
+    /// bytes, which it does not have in names, are left out. If not said, `ringfence-`, or
+    /// `ringfence-rt-` for real-time workers.
     pub fn name(mut self, prefix: &str) -> Self {
         self.name = Some(prefix.replace('\0', ""));
         self

@@ -9,6 +9,11 @@ use super::later::{self, Buried};
 use crate::sync::UnsafeCell;
 
 /// A place for a value of which handlers give up counts: [`give_up`].
+///
+/// # Invariants
+///
+/// The value is on the bottom half's list, or about to be, while `left` is not 0: with one count, and the
+/// other `left - 1` have been forgotten. Only who holds that list's lock uses `link`.
 #[derive(Default)]
 pub struct CountPlace {
     /// Counts that were given up, and that nobody has dropped yet.

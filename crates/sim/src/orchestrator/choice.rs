@@ -115,7 +115,7 @@ impl Policy for Choice {
         self.policy().chosen(account);
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
-        self.policy().changed(account, was, weight);
+    fn changed(&mut self, account: &mut Account, was: Priority, weighed: Weight) {
+        self.policy().changed(account, was, weighed);
     }
 }

@@ -105,7 +105,7 @@ impl Policy for Planted {
         ask!(mut self, policy => policy.chosen(account));
     }
 
-    fn changed(&mut self, account: &mut Account, was: Priority, weight: Weight) {
-        ask!(mut self, policy => policy.changed(account, was, weight));
+    fn changed(&mut self, account: &mut Account, was: Priority, weighed: Weight) {
+        ask!(mut self, policy => policy.changed(account, was, weighed));
     }
 }
