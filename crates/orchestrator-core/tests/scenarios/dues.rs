@@ -240,3 +240,21 @@ fn a_change_of_weight_does_not_change_what_is_owed() {
     let had = host.busy(sly) - was;
     assert!(had <= Duration::from_millis(54), "{had:?}");
 }
+
+/// Whoever woke on its slot after a while in which nobody waited went on with a turn that was long over: it
+/// had no least run.
+#[test]
+fn who_wakes_where_nobody_waited_has_a_least_run() {
+    let mut host = Host::new(Fair::default(), &[0]);
+    let [wakes, comes] = [Priority::Normal, Priority::High].map(|p| host.add(of(p, Kinds::ALL)));
+    host.say(wakes, true);
+    host.run_for(10 * MS);
+    host.say(wakes, false);
+    host.run_for(10 * MS);
+    host.say(wakes, true);
+    host.say(comes, true);
+    host.run_for(MS / 10);
+    assert_eq!(host.is_at(wakes), Whereabouts::Resident(SlotId::new(0)));
+    host.run_for(MS);
+    assert_eq!(host.is_at(comes), Whereabouts::Resident(SlotId::new(0)));
+}
